@@ -178,8 +178,8 @@ class _CloseFills:
 
     @classmethod
     def of(cls, close: FloatArray, bars: slice, rate: float, *, trades_last: bool) -> "_CloseFills":
-        gain = np.append(_over_close_before(close, close, bars), 1.0)
-        gain -= 1.0
+        gain = np.zeros(bars.stop - bars.start + 1)
+        np.subtract(_over_close_before(close, close, bars), 1.0, out=gain[:-1])
         return cls(gain, rate, 1 if trades_last or bars.stop < len(close) else 2)
 
     def followed(self, rows: slice, bars: slice, positions: Weights, net: FloatArray, turnover: FloatArray) -> Stretch:

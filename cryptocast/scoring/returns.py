@@ -116,7 +116,7 @@ class ReturnSums:
         _lay_out(returns, growth)
         for before, now in pairwise(growth):
             np.multiply(before, now, out=now)
-        equity = np.multiply.accumulate(np.column_stack([self.equity[rows], growth[-1]]), axis=1)
+        equity = np.multiply.accumulate(_behind(self.equity[rows], growth[-1]), axis=1)
         share, peak = _lowest_share(growth, equity[:, :-1], self._peak[rows])
         self.equity[rows], self._peak[rows] = equity[:, -1], peak
         self._lowest_share[rows] = np.minimum(self._lowest_share[rows], share)
@@ -172,6 +172,11 @@ def _lay_out(returns: FloatArray, growth: FloatArray) -> None:
         np.add(returns[:, whole * FEW :].T, 1.0, out=growth[:rest, :, -1])
 
 
+def _behind(first: FloatArray, values: FloatArray) -> FloatArray:
+    """(n, 1 + m) the values (n, m) behind the first ones (n,)."""
+    return np.concatenate([first[:, None], values], axis=1)
+
+
 def _lowest_share(growth: FloatArray, equity: FloatArray, peak: FloatArray) -> tuple[FloatArray, FloatArray]:
     """The lowest equity (n,) as a share of the highest so far, which was `peak` (n,) before; and the new peak.
 
@@ -179,7 +184,7 @@ def _lowest_share(growth: FloatArray, equity: FloatArray, peak: FloatArray) -> t
     stretches are looked at whose lowest equity, under the highest until their end, could be it.
     """
     lows, highs = growth.min(axis=0) * equity, growth.max(axis=0) * equity
-    highest = np.maximum.accumulate(np.column_stack([peak, highs]), axis=1)
+    highest = np.maximum.accumulate(_behind(peak, highs), axis=1)
     before = highest[:, :-1]
     share = (lows / before).min(axis=1)
     row, place = np.nonzero(lows < share[:, None] * highest[:, 1:])
