@@ -57,12 +57,15 @@ def main() -> None:
     parser.add_argument("--bars", type=int, default=2_000)
     parser.add_argument("--beside", type=Path, metavar="CHECKOUT")
     parser.add_argument("--workers", type=int, nargs="*", default=[1, 3], help="of the clusters, one after the other")
+    parser.add_argument("--phases", nargs="*", choices=PHASES, default=[*PHASES], help="on the clusters")
+    parser.add_argument("--clusters-only", action="store_true")
     options = parser.parse_args()
     if options.make:
         make(options.make, options.coins, options.bars)
     elif options.folder:
-        one_machine(options.folder, options.beside)
-        raise SystemExit(clusters(options.folder, options.workers) if options.workers else 0)
+        if not options.clusters_only:
+            one_machine(options.folder, options.beside)
+        raise SystemExit(clusters(options.folder, options.workers, options.phases) if options.workers else 0)
     else:
         parser.error("name a folder, or --make FOLDER")
 
@@ -94,15 +97,16 @@ def one_machine(folder: Path, other: Path | None) -> None:
         print(f"| ratio | | {costs[0].cpu / costs[1].cpu:.2f} | {costs[0].peak / costs[1].peak:.2f} |")
 
 
-def clusters(folder: Path, sizes: list[int]) -> int:
-    """Print what each phase costs on each cluster. Returns 1 if the fits differ, or a phase failed."""
+def clusters(folder: Path, sizes: list[int], phases: list[str]) -> int:
+    """Print what each phase costs on each cluster. Returns 1 if the fits differ."""
     print("\n| phase | workers | wall s | CPU s, client | and workers | peak MB, client | and each worker |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
-    walls: dict[str, list[float]] = {name: [] for name in PHASES}
+    walls: dict[str, list[float]] = {name: [] for name in phases}
     fits = []
     for size in sizes:
         with linked(folder) as place, Cluster(place, size) as cluster:
-            for name, words in PHASES.items():
+            for name in phases:
+                words = PHASES[name]
                 before = cluster.cpu()
                 named = [] if "--all" in words else coins_of(place)
                 cost = run([*words, *named, "--engine", "dask", "--address", cluster.address], place, OWN)
@@ -110,7 +114,8 @@ def clusters(folder: Path, sizes: list[int]) -> int:
                 busy, peaks = cluster.cpu() - before, " ".join(f"{peak:.0f}" for peak in cluster.peaks())
                 line = f"{cost.wall:.1f} | {cost.cpu:.1f} | {busy:.1f} | {cost.peak:.0f} | {peaks}"
                 print(f"| {name} | {size} | {line} |", flush=True)
-            fits.append(artefacts(place))
+            if "train" in phases:
+                fits.append(artefacts(place))
     for name, found in walls.items():
         ratios = ", ".join(f"{size} workers {found[0] / wall:.2f}" for size, wall in zip(sizes, found, strict=True))
         print(f"{name}, times the speed of the first cluster: {ratios}")
@@ -152,9 +157,8 @@ def coins_of(folder: Path) -> list[str]:
 
 
 def artefacts(folder: Path) -> Any:
-    """Names and hashes of the files of the newest fit of the first coin."""
-    name = f"{coins_of(folder)[0]}/lightgbm@challenger"
-    run(["registry", "show", name, "--json"], folder, OWN)
+    """Names and hashes of the files of the fit of the first coin."""
+    run(["registry", "show", f"{coins_of(folder)[0]}/lightgbm:1", "--json"], folder, OWN)
     return json.loads((folder / "out.json").read_bytes())["manifest"]["artefacts"]
 
 

@@ -16,7 +16,6 @@ from cryptocast.times import as_microseconds
 from cryptocast.workflows.coin_pool import recent_closes
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.fan_edges import edge_path, interval_edges
-from cryptocast.workflows.picture_files import check_drawing
 from cryptocast.workflows.reports import CoinForecast, ForecastDocument
 
 if TYPE_CHECKING:
@@ -44,6 +43,8 @@ def closes_before(context: Context, forecast: CoinForecast) -> Closes:
 
 def forecast_picture(forecasts: Sequence[tuple[CoinForecast, Closes]]) -> "Picture":
     """A chart for each coin, at least one. NotInstalledError where nothing can be drawn."""
+    from cryptocast.workflows.picture_files import check_drawing
+
     check_drawing()
     # Loads the drawing libraries, and behind them all of `evaluation`: nothing for who only wants the closes.
     from cryptocast.evaluation.report import Chart, Picture, charts
