@@ -54,15 +54,16 @@ def data(case: str) -> tuple[Array, Mask]:
 
 
 def cryptocast(close: Array, held: Mask) -> Callable[[], Figures]:
-    from cryptocast.evaluation.strategy import Costs, simulate
-    from cryptocast.scoring.returns import max_drawdown, sharpe, total_return
+    from cryptocast.evaluation.strategy import Costs, stretches
+    from cryptocast.scoring.returns import ReturnSums
 
     costs = Costs(FEE_BPS)
 
     def run() -> Figures:
-        nets = [simulate(close, weights.astype(np.float64), costs=costs).net for weights in held]
-        figures = [(total_return(net), sharpe(net, PERIODS), max_drawdown(net)) for net in nets]
-        return tuple(np.array(column, dtype=np.float64) for column in zip(*figures, strict=True))  # type: ignore[return-value]
+        sums = ReturnSums(len(held))
+        for part in stretches(close, held, costs=costs):
+            sums.add(part.net, part.rows)
+        return sums.total_return, sums.sharpe(PERIODS), sums.max_drawdown
 
     return run
 

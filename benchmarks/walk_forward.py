@@ -125,7 +125,8 @@ def walk(folds: int) -> dict[str, float]:
         matrix, step=7, refit_every=max(7, bars // folds), embargo=0, min_train_bars=250, start=None, end=None
     )
     clock = Clock()
-    learners: dict[str, Learner] = {name: Timed(learner(name, config), clock) for name in ("baseline", "lightgbm")}
+    names = ("baseline", "har", "lightgbm")
+    learners: dict[str, Learner] = {name: Timed(learner(name, config), clock) for name in names}
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with tempfile.TemporaryDirectory() as place:
         began = time.perf_counter()
@@ -164,6 +165,7 @@ def main() -> None:
         return
     print("| refits | walk, s | of it fit and predict, s | overhead | peak memory, MB |")
     print("| --- | --- | --- | --- | --- |")
+    peaks = []
     for folds in options.folds.split(","):
         ended = subprocess.run([sys.executable, __file__, "--one", folds], capture_output=True, text=True, check=True)
         row = json.loads(ended.stdout)
@@ -171,6 +173,8 @@ def main() -> None:
             f"| {row['refits']} | {row['walked_s']:.1f} | {row['models_s']:.1f} | {100 * row['overhead']:.1f} % |"
             f" {row['peak_mb']:.0f} |"
         )
+        peaks.append(row["peak_mb"])
+    print(f"\nThe most memory of any walk is {max(peaks) / min(peaks):.2f} times the least.")
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ parts, restored at each close at the price of a trade. Nothing here chooses a st
 settings', and how much choosing the best of many would have fooled is part of the answer.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from typing import Final, Literal
@@ -17,7 +17,7 @@ from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.config import StrategyConfig
 from cryptocast.evaluation.records import CostRecord, DelayRecord, PathsRecord, StrategyRecord, TradingRecord
 from cryptocast.evaluation.scores import ScoreSheet
-from cryptocast.evaluation.strategy import Costs, EquityPath, Execution, simulate
+from cryptocast.evaluation.strategy import CELLS, Costs, EquityPath, Execution, simulate
 from cryptocast.evaluation.strategy_weights import between_decisions, long_short, random_entries, volatility_target
 from cryptocast.folds import blocks, combinatorial_folds, combinatorial_paths
 from cryptocast.scoring.bootstrap import (
@@ -28,6 +28,7 @@ from cryptocast.scoring.bootstrap import (
 )
 from cryptocast.scoring.overfitting import backtest_overfitting
 from cryptocast.scoring.returns import (
+    ReturnSums,
     annual_return,
     calmar,
     max_drawdown,
@@ -44,6 +45,7 @@ FLAT: Final = "flat"
 RANDOM: Final = "random entries as often as: "
 RANDOM_DRAWS: Final = 200
 COSTS_BPS: Final = (0.0, 5.0, 10.0, 20.0, 50.0)
+DELAYS: Final = (0, 1, 2)  # bars
 TARGETS: Final = (0.2, 0.4, 0.6, 0.8)
 PBO_BLOCKS: Final = 16
 GROUPS, TESTED = 6, 2  # 15 splits, 5 paths
@@ -98,11 +100,44 @@ class _Strategy:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Portfolio:
-    """All coins together, each (T,): the simple return after costs, the traded value and what is held, over equity."""
+    """All coins together, (T,) or (N, T): the simple return after costs, the traded value and what is held, over
+    equity."""
 
     net: FloatArray
     turnover: FloatArray
     exposure: FloatArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _EqualParts:
+    """How much of the portfolio each coin has: as it earns a bar, and behind the bar's close; (C, T) each.
+
+    places: of each coin's bars among the joint times. A coin counts from the bar behind its first one, where it first
+    earns, to its last one.
+    """
+
+    places: tuple[Int64Array, ...]
+    earning: FloatArray
+    after: FloatArray
+
+    @classmethod
+    def of(cls, bars: Mapping[str, TradedBars], times: Int64Array) -> "_EqualParts":
+        """Of these coins."""
+        places = tuple(np.searchsorted(times, one.close_time) for one in bars.values())
+        member = np.zeros((len(places), len(times)))
+        for row, at in zip(member, places, strict=True):
+            row[at[0] + 1 : at[-1] + 1] = 1.0
+        number = member.sum(axis=0)
+        part = np.divide(member, number, out=np.zeros(member.shape), where=number > 0)
+        # At the last close nothing is decided any more.
+        return cls(places, part, np.concatenate([part[:, 1:], part[:, -1:]], axis=1))
+
+    def laid_out(self, values: Sequence[FloatArray]) -> FloatArray:
+        """(C, N, T) values (N, bars) of each coin at the joint times, 0 where it has no bar."""
+        joint = np.zeros((len(values), len(values[0]), self.earning.shape[1]))
+        for row, at, own in zip(joint, self.places, values, strict=True):
+            row[:, at] = own
+        return joint
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -111,68 +146,80 @@ class _Floor:
 
     bars: Mapping[str, TradedBars]
     times: Int64Array
+    parts: _EqualParts
     periods: float
     costs: Costs
     execution: Execution
     at_open: bool
 
-    def traded(self, strategy: _Strategy, *, costs: Costs | None = None, delay: int = 0) -> _Portfolio:
-        """The portfolio of one strategy."""
-        costs = costs or self.costs
-        paths = {
-            coin: simulate(
+    def portfolios(
+        self, strategies: Mapping[str, FloatArray], *, costs: Costs | None = None, delay: int = 0
+    ) -> Iterator[tuple[slice, _Portfolio]]:
+        """The portfolios of N strategies, given by weights (N, bars) by coin; as many at a time as the cache holds."""
+        number = len(next(iter(strategies.values())))
+        height = max(1, CELLS // (len(self.bars) * len(self.times)))
+        for first in range(0, number, height):
+            rows = slice(first, min(first + height, number))
+            some = {coin: weights[rows] for coin, weights in strategies.items()}
+            yield rows, self._portfolio(self._paths(some, costs or self.costs, delay), costs or self.costs)
+
+    def nets(self, strategies: Mapping[str, FloatArray], *, costs: Costs | None = None, delay: int = 0) -> FloatArray:
+        """(N, T) the simple returns of their portfolios."""
+        nets = [portfolio.net for _, portfolio in self.portfolios(strategies, costs=costs, delay=delay)]
+        return np.concatenate([np.empty((0, len(self.times))), *nets])
+
+    def sharpes(
+        self, strategies: Mapping[str, FloatArray], *, costs: Costs | None = None, delay: int = 0
+    ) -> list[float | None]:
+        """The annual Sharpe ratios of their portfolios."""
+        return [sharpe(net, self.periods) for net in self.nets(strategies, costs=costs, delay=delay)]
+
+    def stacked(self, strategies: Sequence[Mapping[str, FloatArray]]) -> dict[str, FloatArray]:
+        """(N, bars) by coin, of weights by coin (bars,) of each strategy."""
+        return {
+            coin: np.reshape([weights[coin] for weights in strategies], (len(strategies), len(bars.close)))
+            for coin, bars in self.bars.items()
+        }
+
+    def _paths(self, strategies: Mapping[str, FloatArray], costs: Costs, delay: int) -> list[EquityPath]:
+        return [
+            simulate(
                 bars.close,
-                strategy.weights[coin],
+                strategies[coin],
                 costs=costs,
                 open_=bars.open if self.at_open else None,
                 execution=self.execution,
                 delay=delay,
             )
             for coin, bars in self.bars.items()
-        }
-        return self._portfolio(paths, costs)
+        ]
 
-    def net(self, strategy: _Strategy, *, costs: Costs | None = None, delay: int = 0) -> FloatArray:
-        """(T,) the simple return of its portfolio."""
-        return self.traded(strategy, costs=costs, delay=delay).net
-
-    def sharpe(self, strategy: _Strategy, *, costs: Costs | None = None, delay: int = 0) -> float | None:
-        """The annual Sharpe ratio of its portfolio."""
-        return sharpe(self.net(strategy, costs=costs, delay=delay), self.periods)
-
-    def _portfolio(self, paths: Mapping[str, EquityPath], costs: Costs) -> _Portfolio:
+    def _portfolio(self, paths: Sequence[EquityPath], costs: Costs) -> _Portfolio:
         """Coins in equal parts, restored at each close.
 
-        A coin counts from the bar behind its first one, where it first earns, to its last one; while a bar of it is
-        missing its part stands still, and what it made of that time comes with its next bar. Restoring trades a share
-        of what is held; a coin that joins pays its entry on its own path. Counted apart from what the path itself
-        trades at that close, which can only be too much.
+        While a bar of a coin is missing its part stands still, and what it made of that time comes with its next bar.
+        Restoring trades a share of what is held; a coin that joins pays its entry on its own path. Counted apart from
+        what the path itself trades at that close, which can only be too much.
         """
-        shape = len(paths), len(self.times)
-        net, weight, traded, member = (np.zeros(shape) for _ in range(4))
-        entry = np.zeros(len(self.times))
-        places = {coin: np.searchsorted(self.times, self.bars[coin].close_time) for coin in paths}
-        for row, (coin, path) in enumerate(paths.items()):
-            at = places[coin]
-            net[row, at], weight[row, at], traded[row, at] = path.net, np.abs(path.weight), path.turnover
-            member[row, at[0] + 1 : at[-1] + 1] = 1.0
-        number = member.sum(axis=0)
-        part = np.divide(member, number, out=np.zeros(shape), where=number > 0)
-        # The part in force behind each close; at the last one nothing is decided any more.
-        after = np.concatenate([part[:, 1:], part[:, -1:]], axis=1)
-        joins = np.array([at[0] for at in places.values()])
-        np.add.at(entry, joins, net[np.arange(len(joins)), joins] * after[np.arange(len(joins)), joins])
+        net = self.parts.laid_out([path.net for path in paths])
+        weight = self.parts.laid_out([np.abs(path.weight) for path in paths])
+        traded = self.parts.laid_out([path.turnover for path in paths])
+        part, after = self.parts.earning[:, None], self.parts.after[:, None]
         earned = (part * net).sum(axis=0)
         levelled = np.abs(after * (1.0 + earned) - part * (1.0 + net))
-        levelled[:, -1] = 0.0
-        levelled[np.arange(len(joins)), joins] = 0.0
-        following = np.concatenate([weight[:, 1:], weight[:, -1:]], axis=1)
+        levelled[:, :, -1] = 0.0
+        entry, entered = np.zeros(earned.shape), np.zeros(earned.shape)
+        for coin, at in enumerate(places[0] for places in self.parts.places):
+            entry[:, at] += net[coin, :, at] * self.parts.after[coin, at]
+            entered[:, at] += traded[coin, :, at] * self.parts.after[coin, at]
+            levelled[coin, :, at] = 0.0
+        following = np.concatenate([weight[:, :, 1:], weight[:, :, -1:]], axis=2)
         leaving = (part > 0) & (after == 0)
         restored = (levelled * np.where(leaving, weight, following)).sum(axis=0)
-        turnover = (part * traded).sum(axis=0) + restored
-        np.add.at(turnover, joins, (after * traded)[np.arange(len(joins)), joins])
         return _Portfolio(
-            net=earned + entry - costs.rate * restored, turnover=turnover, exposure=(part * weight).sum(axis=0)
+            net=earned + entry - costs.rate * restored,
+            turnover=(part * traded).sum(axis=0) + restored + entered,
+            exposure=(part * weight).sum(axis=0),
         )
 
 
@@ -199,9 +246,10 @@ def trade(
         return None
     column = _sizing_column(sheet)
     strategies = _strategies(sheet, models, floor, settings, column)
-    nets = {strategy.name: floor.net(strategy) for strategy in strategies}
+    portfolios = _portfolios(floor, strategies)
+    nets = {name: portfolio.net for name, portfolio in portfolios.items()}
     indices = _indices(nets[HOLD], settings.draws, rng)
-    rows = [_row(floor, strategy, nets, indices) for strategy in strategies]
+    rows = [_row(floor.periods, strategy, portfolios, indices) for strategy in strategies]
     random_rows = []
     for place, strategy in enumerate(strategies):
         if strategy.model is not None:
@@ -225,8 +273,8 @@ def trade(
         slippage_bps=floor.costs.slippage_bps,
         target_volatility=settings.target_volatility,
         rows=(*rows, *random_rows),
-        costs=tuple(_costs(floor, strategy) for strategy in own),
-        delays=tuple(_delays(floor, strategy) for strategy in own),
+        costs=_costs(floor, own),
+        delays=_delays(floor, own),
         paths=(_cpcv(floor, grid, sheet),) if cpcv and grid.shape[1] > 1 else (),
         trials=None if trials is None else len(trials),
         pbo=_pbo(grid),
@@ -257,7 +305,15 @@ def _floor(
     at_open = all(one.ranges_known for one in inside.values())
     slippage = settings.slippage_bps if at_open else settings.close_only_slippage_bps
     costs = Costs(settings.fee_bps, slippage)
-    return _Floor(inside, times, periods_per_year(times), costs, execution, at_open and execution == "next_bar")
+    return _Floor(
+        inside,
+        times,
+        _EqualParts.of(inside, times),
+        periods_per_year(times),
+        costs,
+        execution,
+        at_open and execution == "next_bar",
+    )
 
 
 def _strategies(
@@ -310,11 +366,24 @@ def _indices(net: FloatArray, draws: int, rng: np.random.Generator) -> Int64Arra
     return stationary_indices(len(net), max(1.0, block), draws, rng)
 
 
-def _row(floor: _Floor, strategy: _Strategy, nets: Mapping[str, FloatArray], indices: Int64Array) -> StrategyRecord:
-    net, periods = nets[strategy.name], floor.periods
-    whole = floor.traded(strategy)
+def _portfolios(floor: _Floor, strategies: Sequence[_Strategy]) -> dict[str, _Portfolio]:
+    """By name, each (T,)."""
+    weights = floor.stacked([strategy.weights for strategy in strategies])
+    rows = (
+        _Portfolio(*row)
+        for _, some in floor.portfolios(weights)
+        for row in zip(some.net, some.turnover, some.exposure, strict=True)
+    )
+    return {strategy.name: row for strategy, row in zip(strategies, rows, strict=True)}
+
+
+def _row(
+    periods: float, strategy: _Strategy, portfolios: Mapping[str, _Portfolio], indices: Int64Array
+) -> StrategyRecord:
+    whole = portfolios[strategy.name]
+    net = whole.net
     own = bootstrap_sharpe(net, indices, periods)
-    lead = bootstrap_sharpe_difference(net, nets[HOLD], indices, periods) if strategy.name != HOLD else None
+    lead = bootstrap_sharpe_difference(net, portfolios[HOLD].net, indices, periods) if strategy.name != HOLD else None
     statistics = bar_statistics(net)
     return StrategyRecord(
         name=strategy.name,
@@ -343,28 +412,35 @@ def _random_entries(
 ) -> tuple[StrategyRecord, float | None]:
     """The middle of many portfolios that hold as much as the strategy does, at moments chosen by chance; and the share
     of them whose Sharpe ratio is lower than the strategy's."""
-    drawn = {coin: random_entries(weights, RANDOM_DRAWS, rng) for coin, weights in strategy.weights.items()}
-    nets = [
-        floor.net(replace(strategy, weights={coin: weights[draw] for coin, weights in drawn.items()}))
-        for draw in range(RANDOM_DRAWS)
-    ]
-    ratios = np.array([ratio for net in nets if (ratio := sharpe(net, floor.periods)) is not None])
-    annual = [one for net in nets if (one := annual_return(net, floor.periods)) is not None]
+    # The strategy itself comes first: what is compared is computed in the same way, to the last bit.
+    drawn = {
+        coin: np.vstack([weights, random_entries(weights, RANDOM_DRAWS, rng)])
+        for coin, weights in strategy.weights.items()
+    }
+    sums = ReturnSums(1 + RANDOM_DRAWS)
+    for rows, portfolio in floor.portfolios(drawn):
+        sums.add(portfolio.net, rows)
+    own, ratios = sums.sharpe(floor.periods)[0], _defined(sums.sharpe(floor.periods)[1:])
+    annual = _defined(sums.annual_return(floor.periods)[1:])
     middle = np.quantile(ratios, [0.025, 0.5, 0.975]).tolist() if len(ratios) else [None] * 3
-    beaten = float((ratios < row.sharpe).mean()) if row.sharpe is not None and len(ratios) else None
+    beaten = float((ratios < own).mean()) if row.sharpe is not None and len(ratios) else None
     record = StrategyRecord(
         name=f"{RANDOM}{strategy.name}",
         kind="baseline",
         model=strategy.model,
-        annual_return=float(np.median(annual)) if annual else None,
+        annual_return=float(np.median(annual)) if len(annual) else None,
         sharpe=middle[1],
         sharpe_lower=middle[0],
         sharpe_upper=middle[2],
-        max_drawdown=float(np.median([max_drawdown(net) or 0.0 for net in nets])),
+        max_drawdown=float(np.median(sums.max_drawdown[1:])),
         turnover=row.turnover,
         exposure=row.exposure,
     )
     return record, beaten
+
+
+def _defined(figures: FloatArray) -> FloatArray:
+    return figures[np.isfinite(figures)]
 
 
 def _deflated(row: StrategyRecord, net: FloatArray, trials: Mapping[str, float | None]) -> StrategyRecord:
@@ -376,14 +452,24 @@ def _deflated(row: StrategyRecord, net: FloatArray, trials: Mapping[str, float |
     return changed(row, dsr=deflated_sharpe(statistics, trials=float(len(trials)), variance=variance))
 
 
-def _costs(floor: _Floor, strategy: _Strategy) -> CostRecord:
-    by_bps = tuple((bps, floor.sharpe(strategy, costs=Costs(bps))) for bps in COSTS_BPS)
-    return CostRecord(name=strategy.name, sharpe_by_bps=by_bps, break_even_bps=_break_even(floor, strategy))
+def _costs(floor: _Floor, strategies: Sequence[_Strategy]) -> tuple[CostRecord, ...]:
+    weights = floor.stacked([strategy.weights for strategy in strategies])
+    by_bps = [floor.sharpes(weights, costs=Costs(bps)) for bps in COSTS_BPS]
+    return tuple(
+        CostRecord(
+            name=strategy.name,
+            sharpe_by_bps=tuple(zip(COSTS_BPS, ratios, strict=True)),
+            break_even_bps=_break_even(floor, strategy),
+        )
+        for strategy, *ratios in zip(strategies, *by_bps, strict=True)
+    )
 
 
 def _break_even(floor: _Floor, strategy: _Strategy) -> float | None:
+    weights = floor.stacked([strategy.weights])
+
     def gain(bps: float) -> float:
-        return total_return(floor.net(strategy, costs=Costs(bps))) or 0.0
+        return total_return(floor.nets(weights, costs=Costs(bps))[0]) or 0.0
 
     low, high = 0.0, MOST_BREAK_EVEN
     if gain(low) <= 0.0:
@@ -396,20 +482,23 @@ def _break_even(floor: _Floor, strategy: _Strategy) -> float | None:
     return round(high, 1)
 
 
-def _delays(floor: _Floor, strategy: _Strategy) -> DelayRecord:
-    by_delay = tuple(floor.sharpe(strategy, delay=delay) for delay in (0, 1, 2))
-    return DelayRecord(name=strategy.name, sharpe_by_delay=by_delay)
+def _delays(floor: _Floor, strategies: Sequence[_Strategy]) -> tuple[DelayRecord, ...]:
+    weights = floor.stacked([strategy.weights for strategy in strategies])
+    by_delay = [floor.sharpes(weights, delay=delay) for delay in DELAYS]
+    return tuple(
+        DelayRecord(name=strategy.name, sharpe_by_delay=tuple(ratios))
+        for strategy, *ratios in zip(strategies, *by_delay, strict=True)
+    )
 
 
 def _grid(sheet: ScoreSheet, models: Sequence[str], floor: _Floor, settings: StrategyConfig) -> FloatArray:
     """The returns (T, N) of the configurations among which somebody might choose: models, horizons, targets."""
     columns = range(len(sheet.rows.horizons))
-    weights = (
+    weights = [
         _targeted(sheet, model, floor, column, target, settings.max_weight)
         for model, column, target in product(models, columns, TARGETS)
-    )
-    nets = [floor.net(_Strategy("", "", coins)) for coins in weights]
-    return np.column_stack(nets) if nets else np.empty((len(floor.times), 0))
+    ]
+    return np.ascontiguousarray(floor.nets(floor.stacked(weights)).T)
 
 
 def _pbo(grid: FloatArray) -> float | None:

@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cryptocast.arrays import FloatArray
+from cryptocast.evaluation import strategy
 from cryptocast.evaluation.strategy import Costs, EquityPath, Execution, simulate
 from cryptocast.scoring.returns import sharpe
 
 FREE = Costs(0.0)
+NAMES = [field.name for field in fields(EquityPath)]
 
 
 def prices(rng: np.random.Generator, bars: int, volatility: float = 0.03) -> FloatArray:
@@ -22,7 +24,8 @@ def slow_path(
     close: FloatArray, weights: FloatArray, rate: float, *, open_: FloatArray | None = None, shift: int = 1
 ) -> EquityPath:
     """A purse with coins and cash, bar by bar; what a trade costs is found by trying, not by formula."""
-    cash, coins, equities, turnovers, helds = 1.0, 0.0, [], [], []
+    cash, coins, turnovers, helds = 1.0, 0.0, [], []
+    equities: list[float] = []
 
     def trade(price: float, weight: float) -> float:
         nonlocal cash, coins
@@ -45,9 +48,9 @@ def slow_path(
         following = bar + 1 - shift
         if open_ is None and 0 <= following < len(close):
             turnover = trade(float(close[bar]), float(weights[following]))
+        helds.append(held if not equities or equities[-1] > 0.0 else 0.0)
         equities.append(cash + coins * float(close[bar]))
         turnovers.append(turnover)
-        helds.append(held)
     equity = np.array(equities)
     before = np.concatenate(([1.0], equity[:-1]))
     return EquityPath(
@@ -58,7 +61,7 @@ def slow_path(
 
 
 def assert_same(path: EquityPath, expected: EquityPath) -> None:
-    for name in ("equity", *(field.name for field in fields(EquityPath))):
+    for name in ("equity", *NAMES):
         np.testing.assert_allclose(getattr(path, name), getattr(expected, name), rtol=1e-9, atol=1e-11)
 
 
@@ -91,6 +94,36 @@ def test_bars_that_trade_nothing_are_passed_over_to_the_same_end(
     close = prices(np.random.default_rng(seed), len(weights))
     path = simulate(close, weights, costs=Costs(bps), execution="next_bar" if shift else "same_bar")
     assert_same(path, slow_path(close, weights, bps / 1e4, shift=shift))
+
+
+@pytest.mark.parametrize("opens", [False, True])
+@pytest.mark.parametrize("delay", [0, 2, 40])
+@pytest.mark.parametrize("execution", ["next_bar", "same_bar"])
+@pytest.mark.parametrize("cells", [1, 7, 64, 100_000])
+def test_many_strategies_in_parts_of_any_size_are_each_that_purse(
+    monkeypatch: pytest.MonkeyPatch, cells: int, execution: Execution, delay: int, opens: bool
+) -> None:
+    monkeypatch.setattr(strategy, "CELLS", cells)
+    rng = np.random.default_rng(17)
+    close = prices(rng, 33, volatility=0.2)
+    open_ = close * np.exp(0.01 * rng.standard_normal(33)) if opens else None
+    spells = np.repeat(rng.integers(0, 2, (3, 11)), 3, axis=1).astype(np.float64)
+    weights = np.concatenate([spells, rng.uniform(-1.5, 1.5, (3, 33)), np.full((1, 33), -4.0)])
+    path = simulate(close, weights, costs=Costs(30.0), open_=open_, execution=execution, delay=delay)
+    shift = delay + (execution == "next_bar")
+    slow = [slow_path(close, one, 0.003, open_=open_, shift=shift) for one in weights]
+    assert_same(path, EquityPath(*(np.stack([getattr(one, name) for one in slow]) for name in NAMES)))
+    if delay == 0:
+        assert path.equity[-1, -1] == 0.0, "the last one is ruined in one of the parts"
+
+
+@given(st.integers(0, 1_000), st.integers(0, 2))
+def test_true_and_false_are_all_and_nothing_to_the_last_bit(seed: int, delay: int) -> None:
+    rng = np.random.default_rng(seed)
+    close, held = prices(rng, 40), rng.random((3, 40)) < 0.5
+    as_bools, as_numbers = (simulate(close, w, costs=FREE, delay=delay) for w in (held, held.astype(np.float64)))
+    for name in NAMES:
+        np.testing.assert_array_equal(getattr(as_bools, name), getattr(as_numbers, name))
 
 
 def test_same_bar_execution_is_the_same_purse_one_bar_earlier() -> None:
@@ -207,7 +240,13 @@ def test_no_bars_are_no_error() -> None:
 
 def test_impossible_arguments_are_refused() -> None:
     ones = np.ones(3)
-    for weights in (np.array([0.0, math.nan, 0.0]), np.array([0.0, 11.0, 0.0]), np.zeros(2), np.zeros((1, 3))):
+    for weights in (
+        np.array([0.0, math.nan, 0.0]),
+        np.array([0.0, 11.0, 0.0]),
+        np.zeros(2),
+        np.zeros((1, 2)),
+        np.zeros((1, 1, 3)),
+    ):
         with pytest.raises(ValueError, match="weights"):
             simulate(ones, weights, costs=FREE)
     with pytest.raises(ValueError, match="delay"):

@@ -7,6 +7,7 @@ import pytest
 
 from cryptocast.arrays import FloatArray
 from cryptocast.config import StrategyConfig
+from cryptocast.evaluation import trading
 from cryptocast.evaluation.records import StrategyRecord
 from cryptocast.evaluation.scores import ScoreSheet, judge
 from cryptocast.evaluation.trading import TradedBars, Trading, trade
@@ -102,6 +103,22 @@ def test_a_sign_that_knows_the_next_bar_earns_it_and_beats_random_entries(rows: 
     (delay,) = [one for one in found.record.delays if one.name == seer.name]
     assert delay.sharpe_by_delay[0] == seer.sharpe
     assert abs(delay.sharpe_by_delay[1] or 0.0) < 2.0, "one bar late, it knows nothing"
+
+
+def test_who_holds_the_same_at_any_moment_beats_no_random_entries(rows: Matrix, forecast: Forecast) -> None:
+    always = with_view(forecast, np.ones((len(rows), 2)))
+    found = traded(judge(rows, {"baseline": forecast, "bull": always}, step=1), "bull")
+    assert row(found, "stated direction, bull").beaten == 0.0, "all of them hold what it holds"
+
+
+def test_what_is_said_of_random_entries_is_what_they_earn_one_by_one(
+    rows: Matrix, forecast: Forecast, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = np.random.default_rng(3).random((len(rows), 1)) * np.ones((1, 2))
+    judged = judge(rows, {"baseline": forecast, "guess": with_view(forecast, views)}, step=1)
+    together = traded(judged, "guess").record
+    monkeypatch.setattr(trading, "CELLS", 1)
+    assert traded(judged, "guess").record == together
 
 
 def test_without_a_view_no_sign_is_traded_and_that_is_said(rows: Matrix, forecast: Forecast) -> None:

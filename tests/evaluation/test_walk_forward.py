@@ -1,6 +1,7 @@
 """The walk through history: identical origins, no look ahead, no fold that changes afterwards."""
 
 import dataclasses
+import tracemalloc
 
 import numpy as np
 
@@ -111,3 +112,20 @@ def test_what_follows_an_origin_changes_no_forecast_of_an_ensemble_before_it(mat
     np.testing.assert_array_equal(
         before.forecasts["ml_ensemble"].values[early], whole.forecasts["ml_ensemble"].values[early]
     )
+
+
+def _refits_and_peak(matrix: Matrix, refit_every: int) -> tuple[int, int]:
+    """Of one walk: its refits, and the bytes that it had at a time at most."""
+    tracemalloc.start()
+    try:
+        plan = weekly_plan(matrix, refit_every=refit_every)
+        return len(walk_of(matrix, plan, ("baseline", "har")).folds), tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_four_times_the_refits_take_no_more_memory(matrix: Matrix) -> None:
+    _refits_and_peak(matrix, 280)  # what is loaded and cached once counts for neither
+    (few, least), (many, most) = _refits_and_peak(matrix, 28), _refits_and_peak(matrix, 7)
+    assert (few, many) == (13, 51)
+    assert most <= 1.15 * least

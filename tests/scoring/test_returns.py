@@ -1,5 +1,7 @@
 import json
 import math
+from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import empyrical
@@ -8,7 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cryptocast.arrays import FloatArray
 from cryptocast.scoring.returns import (
+    ReturnSums,
     annual_return,
     calmar,
     drawdown,
@@ -118,9 +122,33 @@ def test_nan_is_refused() -> None:
             figure(np.array([0.1, math.nan]))
 
 
-@pytest.mark.parametrize("bars", [1, 999, 1_000, 1_001, 12_345])
+FIGURES: tuple[tuple[Callable[[FloatArray], float | None], Callable[[ReturnSums], FloatArray]], ...] = (
+    (total_return, lambda sums: sums.total_return),
+    (max_drawdown, lambda sums: sums.max_drawdown),
+    (lambda returns: annual_return(returns, 365), lambda sums: sums.annual_return(365)),
+    (lambda returns: sharpe(returns, 365), lambda sums: sums.sharpe(365)),
+)
+
+
+@given(st.integers(0, 1_000), st.lists(st.integers(0, 70), min_size=1, max_size=5))
+def test_the_sums_of_many_series_in_pieces_tell_the_figures_of_each(seed: int, pieces: list[int]) -> None:
+    rng = np.random.default_rng(seed)
+    returns = np.maximum(0.05 * rng.standard_t(3, (5, sum(pieces))), -1.0)
+    returns[3], returns[4] = 0.0, 0.0123
+    sums = ReturnSums(5)
+    for begin, end in pairwise(np.cumsum([0, *pieces]).tolist()):
+        for rows in (slice(0, 2), slice(2, 5)):
+            sums.add(returns[rows, begin:end], rows)
+    for one, many in FIGURES:
+        expected = [np.nan if (figure := one(row)) is None else figure for row in returns]
+        np.testing.assert_allclose(many(sums), expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("bars", [15, 16, 17, 1_000, 12_345])
 @pytest.mark.parametrize("seed", range(4))
-def test_the_deepest_drawdown_of_a_long_series_is_that_of_all_bars_to_the_last_bit(bars: int, seed: int) -> None:
+def test_the_deepest_drawdown_is_looked_for_in_the_right_place(bars: int, seed: int) -> None:
     returns = 0.01 * np.random.default_rng(seed).standard_t(4, bars)
-    assert max_drawdown(returns) == drawdown(returns).min()
-    assert max_drawdown(np.sort(returns)) == drawdown(np.sort(returns)).min()
+    for one in (returns, np.sort(returns), np.sort(returns)[::-1]):
+        sums = ReturnSums(1)
+        sums.add(one[None])
+        assert sums.max_drawdown[0] == pytest.approx(drawdown(one).min(), rel=1e-10, abs=1e-13)
