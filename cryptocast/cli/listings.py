@@ -241,7 +241,7 @@ def version_document(registry: Registry, version: Version) -> VersionDocument:
         version=_version(version.summary()),
         manifest=msgspec.to_builtins(version.manifest),
         hold_out=version.hold_out,
-        evidence=registry.evidence_for(version.key, version.manifest.recipe),
+        evidence=registry.evidence_for(version.key, version.manifest.evidence_recipe),
         live=registry.live_mark(version.key, version.number),
         calibration=msgspec.to_builtins(version.calibration),
     )

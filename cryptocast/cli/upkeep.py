@@ -173,7 +173,10 @@ def export(
     from cryptocast.workflows.lifecycle.archives import export_version
 
     version = find_version(session, bars.read(reference))
-    session.show(export_version(session.registry(), version, path, whole_fit=fit, overwrite=overwrite), export_screen)
+    report = export_version(
+        session.registry(), version, path, whole_fit=fit, overwrite=overwrite, config=session.config
+    )
+    session.show(report, export_screen)
 
 
 def import_(

@@ -506,7 +506,10 @@ class Registry:
         with self._database.read() as connection:
             versions = tuple(tables.read_versions(connection, where, alias=PRODUCTION))
             age = self._evidence_age
-            walks = {v.key.kind: append_only.evidence_for(connection, v.key, v.manifest.recipe, age) for v in versions}
+            walks = {
+                v.key.kind: append_only.evidence_for(connection, v.key, v.manifest.evidence_recipe, age)
+                for v in versions
+            }
         return versions, {kind: walk for kind, walk in walks.items() if walk is not None}
 
     def load_files(self, fit_id: str) -> dict[str, bytes]:

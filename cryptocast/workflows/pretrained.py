@@ -27,6 +27,7 @@ from cryptocast.registry.registry import Promotion
 
 KIND: Final = "lightgbm"
 NONE: Final = "none"
+NO_MODEL: Final = f'[train] pretrained is "{NONE}". Set it to "{SHIPPED}", or name a file.'
 LIMITS: Final = "the shipped model forecasts daily bars, and none that closed before the last one that it learned from"
 # Made by `cryptocast pretrain`; its card says from what.
 SHIPPED_FILE: Final = Path(__file__).parent.parent / "models" / "shipped.zip"
@@ -37,15 +38,29 @@ def pretrained(config: Config) -> Archive | None:
 
     Raises ConfigError if that file cannot be read or is no pretrained model.
     """
-    name = config.train.pretrained
-    if name == NONE:
+    path = _path(config)
+    if path is None:
         return None
-    path = SHIPPED_FILE if name == SHIPPED else Path(name)
     try:
         status = path.stat()
         return _read(path, status.st_mtime_ns, status.st_size)
     except (OSError, RegistryError) as error:
         raise ConfigError(f"[train] pretrained: {error}") from error
+
+
+def pretrained_bytes(config: Config) -> bytes:
+    """Its file, which is an archive. ConfigError where there is none, RegistryError if it cannot be read."""
+    path = _path(config)
+    if path is None:
+        raise ConfigError(NO_MODEL)
+    return read_archive(path)
+
+
+def _path(config: Config) -> Path | None:
+    name = config.train.pretrained
+    if name == NONE:
+        return None
+    return SHIPPED_FILE if name == SHIPPED else Path(name)
 
 
 @lru_cache(maxsize=4)
@@ -60,7 +75,7 @@ def learner(config: Config) -> PretrainedLearner:
     """The model as a contender of a backtest. Raises ConfigError where there is none."""
     archive = pretrained(config)
     if archive is None:
-        raise ConfigError(f'[train] pretrained is "{NONE}". Set it to "{SHIPPED}", or name a file.')
+        raise ConfigError(NO_MODEL)
     return PretrainedLearner(CalibratedForecaster.load(archive.files, PretrainedForecaster))
 
 

@@ -23,7 +23,8 @@ from cryptocast.features.matrix import Matrix
 from cryptocast.market import Market
 from cryptocast.models.base import Forecast
 from cryptocast.models.pretrained import PretrainedForecaster
-from cryptocast.registry import Registry, VersionKey
+from cryptocast.registry import Registry, VersionKey, artefacts_of
+from cryptocast.registry.archive import unpack
 from cryptocast.workflows import pretrained
 from cryptocast.workflows.backtesting.backtest import BacktestOrder, backtest
 from cryptocast.workflows.context import Context, Selection
@@ -33,7 +34,8 @@ from cryptocast.workflows.lifecycle.archives import export_version, import_archi
 from cryptocast.workflows.lifecycle.live_scoring import record, score
 from cryptocast.workflows.lifecycle.model_card import model_card
 from cryptocast.workflows.lifecycle.promote import promote
-from cryptocast.workflows.pretrained import adopt, shipped_version
+from cryptocast.workflows.pretrained import SHIPPED_FILE, adopt, shipped_version
+from cryptocast.workflows.recipes import recipe_of
 from cryptocast.workflows.reports import CoinForecast, TrainDecision
 from cryptocast.workflows.training.train import Order, train
 from tests.conftest import simulated_candles
@@ -275,6 +277,41 @@ def test_a_walk_begins_behind_its_date_for_every_model(around: Context, asked: l
     early = replace(order, end=DATE - timedelta(days=5))
     with pytest.raises(UsageError, match="there is no bar that it may forecast"):
         backtest(around, early)
+
+
+@pytest.mark.parametrize(
+    ("selection", "horizons", "why"),
+    [
+        (Selection(("bitcoin",), source="file", granularity="hourly"), (), "forecasts daily bars, not hourly ones"),
+        (Selection(("bitcoin",), source="file"), (1, 60), "not at 60"),
+    ],
+)
+def test_a_backtest_that_it_cannot_answer_is_refused_before_any_work(
+    around: Context, selection: Selection, horizons: tuple[int, ...], why: str
+) -> None:
+    with pytest.raises(UsageError, match=why):
+        backtest(around, BacktestOrder(selection, walk_forward=True, models=("shipped",), horizons=horizons))
+
+
+def test_before_anything_was_recorded_its_export_is_its_own_file(tmp_path: Path) -> None:
+    used, file = store_of(tmp_path, "solana", bars=60, last=NOW), tmp_path / "model.zip"
+    version = shipped_version(used.config, VersionKey("solana", FILE, "lightgbm"), NOW)
+    assert version is not None
+    report = export_version(used.registry(), version, file, whole_fit=False, overwrite=False, config=used.config)
+    assert report.versions == ("solana/lightgbm@shipped",)
+    assert file.read_bytes() == SHIPPED_FILE.read_bytes()
+    assert unpack(file.read_bytes(), "model.zip").fit_id == report.fit_id
+
+
+def test_walks_of_another_file_with_the_same_settings_are_not_its_own(tmp_path: Path) -> None:
+    fit = pretrained.pretrained_fit(context(tmp_path).config)
+    assert fit is not None
+    newer = msgspec.structs.replace(fit, artefacts=artefacts_of({"model.txt": b"tree"}))
+    assert newer.recipe == fit.recipe
+    assert newer.evidence_recipe != fit.evidence_recipe
+    assert recipe_of(context(tmp_path).config, "shipped", "any") == fit.evidence_recipe
+    own = msgspec.structs.replace(newer, knowledge_date=msgspec.UNSET)
+    assert own.evidence_recipe == own.recipe
 
 
 def test_nothing_on_the_sample_asks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

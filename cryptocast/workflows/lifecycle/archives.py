@@ -15,6 +15,7 @@ from cryptocast.registry.archive import pack, read_archive, unpack
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.lifecycle.local_hold_out import local_hold_outs
 from cryptocast.workflows.own_models import loader_of
+from cryptocast.workflows.pretrained import pretrained_bytes
 
 
 class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,16 +65,27 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def export_version(
-    registry: Registry, version: Version, path: Path, *, whole_fit: bool, overwrite: bool
+    registry: Registry,
+    version: Version,
+    path: Path,
+    *,
+    whole_fit: bool,
+    overwrite: bool,
+    config: Config | None = None,
 ) -> ExportReport:
     """Write a version, or all versions of its fit, as one archive, whole or not at all.
 
+    The shipped model that no registry has yet is in an archive already, that of the settings (config), which is copied.
     UsageError if the file is there already and may not be replaced. RegistryError if an artefact is damaged.
     """
     if path.exists() and not overwrite:
         raise UsageError(f"{path} is there already. Name another file, or add --overwrite.")
-    versions = registry.versions(fit_id=version.fit_id) if whole_fit else (version,)
-    data = pack(versions, registry.load_files(version.fit_id))
+    versions: tuple[Version, ...] = (version,)
+    if version.number == 0:
+        data = pretrained_bytes(config or Config())
+    else:
+        versions = registry.versions(fit_id=version.fit_id) if whole_fit else versions
+        data = pack(versions, registry.load_files(version.fit_id))
     write_atomically(path, data, own=False)
     return ExportReport(
         path=str(path),

@@ -39,7 +39,7 @@ class StoredEvidence:
 
     def backtested_to(self, version: Version) -> datetime | None:
         """The last origin of the newest walk forward of the version's recipe, with the coin in it."""
-        evidence = self.registry.evidence_for(version.key, version.manifest.recipe)
+        evidence = self.registry.evidence_for(version.key, version.manifest.evidence_recipe)
         return None if evidence is None else evidence.end
 
     def compare(self, production: Version, challenger: Version) -> Contest | str:
@@ -140,7 +140,7 @@ def walked_pairs(
 
 def _walks(registry: Registry, version: Version) -> list[Evidence]:
     """The pooled evidence on a version's recipe, the coin among its coins."""
-    key, recipe = version.key, version.manifest.recipe
+    key, recipe = version.key, version.manifest.evidence_recipe
     evidence = registry.evidence(
         recipe=recipe, source=key.source, vs=key.vs, granularity=key.granularity, kind=version.contender, coin=""
     )
