@@ -115,6 +115,11 @@ def walked_pairs(
     walks = [_walks(registry, version) for version in both]
     names = ",".join(dict.fromkeys(version.contender for version in both))
     for version, evidence in zip(both, walks, strict=True):
+        if not evidence and version.manifest.is_pretrained and not version.is_shipped:
+            return (
+                f"{version_words(version.mark)} is a model for every coin that another one has followed, and was never "
+                "walked forward; only live forecasts can tell"
+            )
         if not evidence:
             return (
                 f"{version_words(version.mark)}'s recipe was never walked forward; with its settings run: cryptocast "
