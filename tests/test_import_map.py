@@ -89,7 +89,7 @@ WORKFLOW_ROOMS: dict[str, set[str]] = {
     "notices": {"context", "fallbacks"},
     "clean_candles": {"market_data"},
     "coin_pool": {"clean_candles", "context", "market_data", "reports"},
-    "doctor": {"context", "feature_sets", "market_data", "notices"},
+    "doctor": {"context", "feature_sets", "market_data", "notices", "pretrained"},
     "long_form": set(),
     "picture_files": set(),
     "export": {"long_form", "reports"},

@@ -27,6 +27,7 @@ from cryptocast.registry.gate import Standing
 from cryptocast.registry.retention import Deletion
 from cryptocast.registry.verify import RegistryFault
 from cryptocast.registry.version import version_name
+from cryptocast.workflows.context import Progress, each
 from cryptocast.workflows.reports import AnswerWord, Document, KeyRow, MarketRow, Question
 
 
@@ -241,7 +242,7 @@ def version_document(registry: Registry, version: Version) -> VersionDocument:
         version=_version(version.summary()),
         manifest=msgspec.to_builtins(version.manifest),
         hold_out=version.hold_out,
-        evidence=registry.evidence_for(version.key, version.manifest.recipe),
+        evidence=registry.evidence_for(version.key, version.manifest.evidence_recipe),
         live=registry.live_mark(version.key, version.number),
         calibration=msgspec.to_builtins(version.calibration),
     )
@@ -261,9 +262,9 @@ def history_document(
     )
 
 
-def verify_document(registry: Registry, path: str) -> VerifyDocument:
+def verify_document(registry: Registry, path: str, progress: Progress) -> VerifyDocument:
     """The registry checked."""
-    faults = registry.verify()
+    faults = registry.verify(lambda files: each(progress, "verify", files, lambda file: f"file {file[0][:12]}"))
     return VerifyDocument(path=path, versions=0 if faults else len(registry.listing()), findings=faults)
 
 

@@ -29,15 +29,15 @@ def add_to(app: typer.Typer) -> None:
 
 
 def runs_group() -> None:
-    """List recorded backtests, show one again, remove some."""
+    """List recorded backtests and tunings, show a backtest again, remove some."""
 
 
 def list_recorded(session: Session) -> None:
-    """List every recorded backtest: when, which coins and models, over what time, and the best model."""
+    """List every recorded backtest and tuning: when, of which coins, over what time, and what was best."""
     from cryptocast.cli.screens.runs import runs_screen
     from cryptocast.workflows.backtesting.runs import list_runs
 
-    session.show(list_runs(session.config.store.path), runs_screen)
+    session.show(list_runs(session.config.store.path, session.registry()), runs_screen)
 
 
 def show_recorded(

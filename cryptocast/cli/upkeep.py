@@ -155,8 +155,15 @@ def gc(
     """Delete old versions and artefacts that no alias, rollback, A/B test or ledger row needs."""
     from cryptocast.cli.listings import gc_document
     from cryptocast.cli.screens.upkeep import gc_screen
+    from cryptocast.workflows.context import each
 
-    session.show(gc_document(session.registry().collect(keep, dry_run=dry_run), keep, dry_run=dry_run), gc_screen)
+    progress = session.context().progress
+    deletion = session.registry().collect(
+        keep,
+        dry_run=dry_run,
+        each=lambda files: each(progress, "delete", files, lambda file: f"file {file[0].name[:12]}"),
+    )
+    session.show(gc_document(deletion, keep, dry_run=dry_run), gc_screen)
 
 
 def export(
@@ -173,7 +180,17 @@ def export(
     from cryptocast.workflows.lifecycle.archives import export_version
 
     version = find_version(session, bars.read(reference))
-    session.show(export_version(session.registry(), version, path, whole_fit=fit, overwrite=overwrite), export_screen)
+    context = session.context()
+    report = export_version(
+        session.registry(),
+        version,
+        path,
+        whole_fit=fit,
+        overwrite=overwrite,
+        config=context.config,
+        progress=context.progress,
+    )
+    session.show(report, export_screen)
 
 
 def import_(
@@ -199,9 +216,16 @@ def import_(
         raise UsageError("--score keeps what it finds, and --dry-run keeps nothing. Leave one out.")
     context = session.context()
     registry = session.registry() if dry_run else context.registry()
-    scoring = context if score else None
-    who, now = context.who, context.wall_clock()
-    report = import_archive(registry, path, config=context.config, dry_run=dry_run, who=who, now=now, scoring=scoring)
+    report = import_archive(
+        registry,
+        path,
+        config=context.config,
+        dry_run=dry_run,
+        who=context.who,
+        now=context.wall_clock(),
+        scoring=context if score else None,
+        progress=context.progress,
+    )
     session.show(report, import_screen, failed(report.unscored, DataError.exit_code))
 
 

@@ -166,6 +166,8 @@ def verify(session: Session) -> None:
     from cryptocast.cli.listings import verify_document
     from cryptocast.cli.screens.registry import verify_screen
 
-    report = verify_document(session.registry(), str(session.config.store.path / "registry"))
+    report = verify_document(
+        session.registry(), str(session.config.store.path / "registry"), session.context().progress
+    )
     first = next((f"{fault.where}: {fault.problem}" for fault in report.findings), None)
     session.show(report, verify_screen, failed(first, BAD_REGISTRY, len(report.findings)))

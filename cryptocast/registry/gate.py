@@ -82,16 +82,22 @@ def next_version(production: Version, challenger: Version, config: GateConfig, e
         return _nothing(Reason(ReasonCode.IN_PRODUCTION, numbers))
     if challenger.fit_id == production.fit_id or _same_ingredients(production.manifest, challenger.manifest):
         return _nothing(Reason(ReasonCode.REPEATS, numbers))
-    # What answers for every coin answers beside it at the horizons that it lacks.
-    needed = set() if production.manifest.is_pretrained else set(production.manifest.horizons)
-    missing = sorted(needed - set(challenger.manifest.horizons))
-    same_recipe = challenger.manifest.recipe == production.manifest.recipe and not challenger.hold_out.foreign
+    missing = missing_horizons(production, challenger)
+    is_same = challenger.manifest.evidence_recipe == production.manifest.evidence_recipe
+    same_recipe = is_same and not challenger.hold_out.foreign
     rule: GateRule = "refresh" if same_recipe else "evidence"
     if missing:
-        return _refused(rule, Reason(ReasonCode.LACKS_HORIZONS, {**numbers, "horizons": tuple(missing)}))
+        return _refused(rule, Reason(ReasonCode.LACKS_HORIZONS, {**numbers, "horizons": missing}))
     if rule == "evidence":
         return _contested(production, challenger, evidence)
     return _refresh(production, challenger, config, evidence)
+
+
+def missing_horizons(production: Version, challenger: Version) -> tuple[int, ...]:
+    """Those that nobody would answer any more with the challenger in production. What answers for every coin goes on
+    answering at the horizons that the challenger lacks."""
+    needed = set() if production.manifest.is_pretrained else set(production.manifest.horizons)
+    return tuple(sorted(needed - set(challenger.manifest.horizons)))
 
 
 def _contested(production: Version, challenger: Version, evidence: PromotionEvidence) -> Decision:

@@ -141,6 +141,19 @@ class FitManifest(Record, frozen=True, kw_only=True):
         """Whether it answers for every coin."""
         return self.knowledge_date is not msgspec.UNSET
 
+    @property
+    def evidence_settings(self) -> Mapping[str, Setting]:
+        """What decides a walk forward of it. Nothing of a pretrained model is fitted in a walk, so its trees decide."""
+        if not self.is_pretrained:
+            return self.settings
+        hashes = ",".join(sorted(f"{artefact.name} {artefact.sha256}" for artefact in self.artefacts))
+        return {**self.settings, "pretrained.artefacts": sha256_hex(hashes.encode())}
+
+    @property
+    def evidence_recipe(self) -> str:
+        """What its walks forward are kept under: the recipe, of a pretrained model with what it learned."""
+        return recipe_hash(self.kind, self.evidence_settings, self.feature_hash) if self.is_pretrained else self.recipe
+
     def data(self, coin: str) -> CoinData | None:
         """What the fit saw of one coin; None if the coin is not in the pool."""
         return next((data for data in self.coins if data.coin == coin), None)

@@ -41,9 +41,9 @@ from cryptocast.registry.notices import Condition, NoticeCode, OutboxEntry
 from cryptocast.registry.objects import Objects
 from cryptocast.registry.reasons import Reason
 from cryptocast.registry.references import BEST, VersionReference, nearest, parse_reference
-from cryptocast.registry.retention import Deletion, collect
+from cryptocast.registry.retention import Deletion, EachStray, collect
 from cryptocast.registry.source_moves import SOURCE_MOVES, SettledSources, SourceMove, settled_sources
-from cryptocast.registry.verify import RegistryFault, verify_registry
+from cryptocast.registry.verify import EachObject, RegistryFault, verify_registry
 from cryptocast.registry.version import (
     CHALLENGER,
     PRODUCTION,
@@ -214,12 +214,12 @@ class Registry:
             for key, record in records:
                 live_status.write_mark(connection, key, record, read_lineage(connection, key).chain(record.number))
 
-    def collect(self, keep: int, *, dry_run: bool = False) -> Deletion:
+    def collect(self, keep: int, *, dry_run: bool = False, each: EachStray = iter) -> Deletion:
         """Delete old versions, and artefacts that nothing refers to any more (see registry.retention).
 
-        Raises ValueError for keep below 1.
+        each: passes the files on as they are deleted. Raises ValueError for keep below 1.
         """
-        return collect(self._database, self._objects, keep, dry_run=dry_run)
+        return collect(self._database, self._objects, keep, dry_run=dry_run, each=each)
 
     def start_ab(self, event: AbEvent) -> None:
         """Begin an A/B test. RegistryError if one of the same key is running."""
@@ -421,6 +421,11 @@ class Registry:
         with self._database.read() as connection:
             return tuple(append_only.trials_on(connection, series, start, end, command))
 
+    def tuning_trials(self) -> tuple[Trial, ...]:
+        """What every search for settings tried, in the order of its recording: a row for each coin that it was for."""
+        with self._database.read() as connection:
+            return tuple(TRIALS.matching(connection, {"command": "tune"}))
+
     def versions(
         self, *, alias: str | None = None, fit_id: str | None = None, **key: Unpack[KeyFilter]
     ) -> tuple[Version, ...]:
@@ -518,7 +523,10 @@ class Registry:
         with self._database.read() as connection:
             versions = tuple(tables.read_versions(connection, where, alias=PRODUCTION))
             age = self._evidence_age
-            walks = {v.key.kind: append_only.evidence_for(connection, v.key, v.manifest.recipe, age) for v in versions}
+            walks = {
+                v.key.kind: append_only.evidence_for(connection, v.key, v.manifest.evidence_recipe, age)
+                for v in versions
+            }
         return versions, {kind: walk for kind, walk in walks.items() if walk is not None}
 
     def load_files(self, fit_id: str) -> dict[str, bytes]:
@@ -539,9 +547,12 @@ class Registry:
         events = self.history(**key.columns, alias=PRODUCTION, until=moment)
         return events[-1].number if events else None
 
-    def verify(self) -> tuple[RegistryFault, ...]:
-        """Everything hashed again and every reference followed; empty if the registry is whole."""
-        return verify_registry(self._database, self._objects)
+    def verify(self, each: EachObject = iter) -> tuple[RegistryFault, ...]:
+        """Everything hashed again and every reference followed; empty if the registry is whole.
+
+        each: passes the artefacts on as they are read.
+        """
+        return verify_registry(self._database, self._objects, each)
 
     # Inside one transaction
 

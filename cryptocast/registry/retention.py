@@ -2,9 +2,9 @@
 # ruff: noqa: S608 - the texts put together here are column names of this package; every value is bound.
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import msgspec
 
@@ -14,6 +14,8 @@ from cryptocast.registry.objects import Objects
 from cryptocast.registry.tables import KEY, row_key
 from cryptocast.registry.version import PRODUCTION, VersionKey
 
+StrayFile: TypeAlias = tuple[Path, int]  # and its bytes
+EachStray: TypeAlias = Callable[[Sequence[StrayFile]], Iterable[StrayFile]]
 HALF_WRITTEN_S: Final = 3600.0  # an artefact that is being written is younger than that
 
 
@@ -26,13 +28,13 @@ class Deletion(msgspec.Struct, frozen=True, kw_only=True):
     bytes: int
 
 
-def collect(database: Database, objects: Objects, keep: int, *, dry_run: bool) -> Deletion:
+def collect(database: Database, objects: Objects, keep: int, *, dry_run: bool, each: EachStray = iter) -> Deletion:
     """Delete all but the newest `keep` versions of each key, then fits without versions, then their artefacts.
 
     What an alias stands at, what production would be rolled back to, what a running A/B test compares and what has rows
     in the ledger stays, whatever its age. The versions go in one transaction; the artefacts after it, while no other
-    process can register: a kill in between leaves files that nothing refers to, for the next time. Raises ValueError
-    for keep below 1.
+    process can register: a kill in between leaves files that nothing refers to, for the next time. each: passes the
+    files on as they are deleted. Raises ValueError for keep below 1.
     """
     if keep < 1:
         raise ValueError(f"keep is {keep}, expected 1 or more")
@@ -48,7 +50,7 @@ def collect(database: Database, objects: Objects, keep: int, *, dry_run: bool) -
     with database.write() as connection:  # nothing can be registered meanwhile: `register` puts its files inside one
         referenced = {row[0] for row in connection.execute("SELECT DISTINCT sha256 FROM fit_artefacts")}
         strays = objects.strays(referenced, before=time.time() - HALF_WRITTEN_S)
-        for path, _ in strays:
+        for path, _ in each(strays):
             objects.remove(path)
     return _deletion(leaving, fits, strays)
 

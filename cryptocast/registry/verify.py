@@ -1,7 +1,8 @@
 """Whether the registry is whole: every hash counted again, every reference followed, the history replayed."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from cryptocast.errors import RegistryError
 from cryptocast.registry.append_only import EVIDENCE, TRIALS
@@ -25,6 +26,8 @@ from cryptocast.registry.tables import (
 )
 from cryptocast.registry.version import VersionKey
 
+ObjectSize: TypeAlias = tuple[str, int]  # hash and bytes
+EachObject: TypeAlias = Callable[[Sequence[ObjectSize]], Iterable[ObjectSize]]
 # In the order in which a row of the history is hashed.
 EVENT_COLUMNS = (
     *("at", "who", "action"),
@@ -41,8 +44,11 @@ class RegistryFault:
     problem: str
 
 
-def verify_registry(database: Database, objects: Objects) -> tuple[RegistryFault, ...]:
-    """All that is wrong; empty if nothing. An object that nothing refers to is what a kill leaves, and no finding."""
+def verify_registry(database: Database, objects: Objects, each: EachObject = iter) -> tuple[RegistryFault, ...]:
+    """All that is wrong; empty if nothing. An object that nothing refers to is what a kill leaves, and no finding.
+
+    each: passes the objects on as they are read.
+    """
     broken = [RegistryFault(str(database.path), problem) for problem in database.check()]
     if broken:  # a damaged file answers queries at random
         return tuple(broken)
@@ -56,7 +62,7 @@ def verify_registry(database: Database, objects: Objects) -> tuple[RegistryFault
             rows = connection.execute("SELECT DISTINCT sha256, size FROM fit_artefacts ORDER BY sha256").fetchall()
     except RegistryError as error:  # such as a text that is no longer UTF-8
         return (RegistryFault(str(database.path), str(error)),)
-    findings += _objects(objects, [(row["sha256"], int(row["size"])) for row in rows])
+    findings += _objects(objects, each([(row["sha256"], int(row["size"])) for row in rows]))
     return tuple(findings)
 
 
@@ -80,7 +86,7 @@ def _as_row(artefact: Artefact) -> tuple[str, str, int]:
     return (artefact.name, artefact.sha256, artefact.size)
 
 
-def _objects(objects: Objects, expected: list[tuple[str, int]]) -> Iterator[RegistryFault]:
+def _objects(objects: Objects, expected: Iterable[ObjectSize]) -> Iterator[RegistryFault]:
     for sha256, size in expected:
         try:
             objects.get(sha256, size)

@@ -111,15 +111,20 @@ class Version:
     @property
     def name(self) -> str:
         """The reference that always means this version: bitcoin/lightgbm:3, with #hourly on hourly bars; of the model
-        that answers for every coin bitcoin/lightgbm@shipped."""
-        if self.manifest.is_pretrained:
+        that answers for every coin bitcoin/lightgbm@shipped, while there is no newer one."""
+        if self.is_shipped:
             return f"{self.key.coin}/{self.key.kind}@{SHIPPED}"
         return version_name(self.key.coin, self.key.kind, self.number, self.key.granularity)
 
     @property
     def mark(self) -> int | str:
         """What tells it from the others of its key: the number, or `shipped`."""
-        return SHIPPED if self.manifest.is_pretrained else self.number
+        return SHIPPED if self.is_shipped else self.number
+
+    @property
+    def is_shipped(self) -> bool:
+        """Whether it is the model for every coin, and no newer one was registered."""
+        return self.manifest.is_pretrained and SHIPPED in self.aliases
 
     @property
     def contender(self) -> str:

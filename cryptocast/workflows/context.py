@@ -2,16 +2,18 @@
 
 import getpass
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from cryptocast.choices import Granularity
 from cryptocast.config import Config, SourceChoice
 from cryptocast.data.store import CandleStore
 from cryptocast.registry import Registry
+
+T = TypeVar("T")
 
 
 class Progress(Protocol):
@@ -65,6 +67,14 @@ def steps(progress: Progress, task: str, total: int) -> Iterator[Callable[[str],
         yield progress.step
     finally:
         progress.end()
+
+
+def each(progress: Progress, task: str, items: Sequence[T], note: Callable[[T], str]) -> Iterator[T]:
+    """The items, each a step of the work, which is done when the next one is asked for."""
+    with steps(progress, task, len(items)) as step:
+        for item in items:
+            yield item
+            step(note(item))
 
 
 def utc_now() -> datetime:

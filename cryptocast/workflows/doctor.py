@@ -31,6 +31,7 @@ from cryptocast.workflows.market_data.inventory import check_store, list_store
 from cryptocast.workflows.market_data.longer_history import LongerHistory, longer_histories
 from cryptocast.workflows.notices.receiver import VARIABLE, receiver_of
 from cryptocast.workflows.notices.sending import send_test
+from cryptocast.workflows.pretrained import earlier_models
 
 Status: TypeAlias = Literal["ok", "warn", "fail"]
 Probe: TypeAlias = Callable[[Source, Config, str | None], str]
@@ -172,6 +173,7 @@ def _registry(config: Config) -> Iterator[DoctorCheck]:
         problems = [f"{finding.where}: {finding.problem}" for finding in registry.verify()]
         versions = () if problems else registry.versions()
         outdated = () if problems else outdated_versions(registry, config)
+        earlier = () if problems else earlier_models(registry, config)
     except CryptocastError as error:
         yield _fail("registry", str(error), None, error)
         return
@@ -190,6 +192,13 @@ def _registry(config: Config) -> Iterator[DoctorCheck]:
             f" so that the next model answers for them: {names}"
         )
         yield _warn("versions", words, "cryptocast train --outdated")
+    if earlier:
+        names = ", ".join(f"{version.name} ({version.key.source})" for version in earlier)
+        words = (
+            f"an earlier model for every coin than the one that [train] pretrained names is in production: {names}. The"
+            " newer one becomes the challenger where none of the coin's own waits, and the gate decides"
+        )
+        yield _warn("shipped", words, "cryptocast registry score, once a bar; then cryptocast registry promote")
 
 
 def _some(problems: list[str]) -> str:

@@ -181,7 +181,7 @@ class ForecastMaker:
             return describe(question.candles, choice, CoinAnswer(forecast), question.request, config)
         # The recipe that an archive names is its own claim.
         version, foreign = choice.version, choice.version.hold_out.foreign
-        evidence = None if foreign else registry.evidence_for(version.key, version.manifest.recipe)
+        evidence = None if foreign else registry.evidence_for(version.key, version.manifest.evidence_recipe)
         live = _degraded(registry.live_mark(version.key, version.number))
         answer = replace(answer, notices=(*answer.notices, *live))
         return describe(question.candles, choice, answer, question.request, config, evidence)

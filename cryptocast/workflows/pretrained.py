@@ -19,7 +19,7 @@ from cryptocast.kinds import SHIPPED
 from cryptocast.market import Market
 from cryptocast.models.calibrated import CalibratedForecaster
 from cryptocast.models.pretrained import PretrainedForecaster, PretrainedLearner
-from cryptocast.registry import PRODUCTION, CoinCalibration, NewVersion, Registry, Version, VersionKey
+from cryptocast.registry import CHALLENGER, PRODUCTION, CoinCalibration, NewVersion, Registry, Version, VersionKey
 from cryptocast.registry.archive import Archive, read_archive, unpack
 from cryptocast.registry.manifest import FitManifest, canonical_json, sha256_hex
 from cryptocast.registry.references import VersionReference, parse_reference
@@ -27,6 +27,7 @@ from cryptocast.registry.registry import Promotion
 
 KIND: Final = "lightgbm"
 NONE: Final = "none"
+NO_MODEL: Final = f'[train] pretrained is "{NONE}". Set it to "{SHIPPED}", or name a file.'
 LIMITS: Final = "the shipped model forecasts daily bars, and none that closed before the last one that it learned from"
 # Made by `cryptocast pretrain`; its card says from what.
 SHIPPED_FILE: Final = Path(__file__).parent.parent / "models" / "shipped.zip"
@@ -37,15 +38,29 @@ def pretrained(config: Config) -> Archive | None:
 
     Raises ConfigError if that file cannot be read or is no pretrained model.
     """
-    name = config.train.pretrained
-    if name == NONE:
+    path = _path(config)
+    if path is None:
         return None
-    path = SHIPPED_FILE if name == SHIPPED else Path(name)
     try:
         status = path.stat()
         return _read(path, status.st_mtime_ns, status.st_size)
     except (OSError, RegistryError) as error:
         raise ConfigError(f"[train] pretrained: {error}") from error
+
+
+def pretrained_bytes(config: Config) -> bytes:
+    """Its file, which is an archive. ConfigError where there is none, RegistryError if it cannot be read."""
+    path = _path(config)
+    if path is None:
+        raise ConfigError(NO_MODEL)
+    return read_archive(path)
+
+
+def _path(config: Config) -> Path | None:
+    name = config.train.pretrained
+    if name == NONE:
+        return None
+    return SHIPPED_FILE if name == SHIPPED else Path(name)
 
 
 @lru_cache(maxsize=4)
@@ -60,7 +75,7 @@ def learner(config: Config) -> PretrainedLearner:
     """The model as a contender of a backtest. Raises ConfigError where there is none."""
     archive = pretrained(config)
     if archive is None:
-        raise ConfigError(f'[train] pretrained is "{NONE}". Set it to "{SHIPPED}", or name a file.')
+        raise ConfigError(NO_MODEL)
     return PretrainedLearner(CalibratedForecaster.load(archive.files, PretrainedForecaster))
 
 
@@ -106,7 +121,8 @@ def adopt(
 ) -> None:
     """Make the model the first version, in production, of the coins that have none of its kind there.
 
-    last_bars: by coin, its last close.
+    Where an earlier one is in production, that of another release or file, it becomes the challenger, unless one of the
+    coin's own waits: the gate decides. last_bars: by coin, its last close.
     """
     archive = pretrained(config)
     if archive is None:
@@ -114,13 +130,16 @@ def adopt(
     fit = _of_market(archive.manifest, market)
     fit_id = sha256_hex(canonical_json(fit))
     keys = {coin: VersionKey(coin, market, KIND) for coin, last in last_bars.items() if _answers(fit, market, last)}
-    coins = [coin for coin, key in keys.items() if _is_free(registry, key, fit_id)]
+    free = [coin for coin, key in keys.items() if _is_free(registry, key, fit_id)]
+    coins = [*free, *(coin for coin, key in keys.items() if _may_contend(registry, key, fit_id))]
     if not coins:
         return
     versions = [NewVersion(coin, CoinCalibration(coin=coin, state={}), _nothing_scored(fit, coin)) for coin in coins]
     adopted = registry.register(fit, archive.files, versions, now=now, who=who)
     why = "it came with cryptocast, and answers until a version of the coin's own is shown to be better"
-    moves = [Promotion(key=one.key, number=one.number, why=why, expected=None) for one in adopted]
+    moves = [
+        Promotion(key=one.key, number=one.number, why=why, expected=None) for one in adopted if one.key.coin in free
+    ]
     registry.promote_all(moves, now=now, who=who)
 
 
@@ -134,6 +153,24 @@ def _is_free(registry: Registry, key: VersionKey, fit_id: str) -> bool:
     """Whether nothing of the key is in production, and nothing was registered but this very model."""
     versions = registry.versions(**key.columns)
     return registry.alias(key, PRODUCTION) is None and all(version.fit_id == fit_id for version in versions)
+
+
+def _may_contend(registry: Registry, key: VersionKey, fit_id: str) -> bool:
+    """Whether another pretrained model is in production, and no version of the coin's own waits behind it."""
+    production, challenger = (registry.alias(key, alias) for alias in (PRODUCTION, CHALLENGER))
+    if production is None or not production.manifest.is_pretrained:
+        return False
+    is_first = challenger is None or challenger.manifest.is_pretrained
+    return is_first and all(version.fit_id != fit_id for version in registry.versions(**key.columns))
+
+
+def earlier_models(registry: Registry, config: Config) -> tuple[Version, ...]:
+    """What is in production as the model for every coin, and is not the one that the settings name now."""
+    archive = pretrained(config)
+    if archive is None:
+        return ()
+    every = (version for version in registry.versions(alias=PRODUCTION) if version.manifest.is_pretrained)
+    return tuple(one for one in every if one.manifest != _of_market(archive.manifest, one.key.market))
 
 
 def _answers(fit: FitManifest, market: Market, last_bar: datetime) -> bool:

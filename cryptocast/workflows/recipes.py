@@ -86,5 +86,5 @@ def recipe_of(config: Config, kind: str, feature_digest: str, history: int = 0) 
     """The hash of kind, settings and features. history: bars of its coin that a forecast knows, 0 for all of them."""
     cut = {"backtest.history_bars": history} if history else {}
     if kind == SHIPPED and (fit := pretrained.pretrained_fit(config)) is not None:
-        return recipe_hash(fit.kind, {**fit.settings, **cut}, fit.feature_hash)
+        return recipe_hash(fit.kind, {**fit.evidence_settings, **cut}, fit.feature_hash)
     return recipe_hash(kind, {**fit_settings(config, kind), **cut}, feature_digest)

@@ -1,5 +1,6 @@
 import os
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,18 @@ def test_keeping_nothing_is_refused_and_so_is_a_store_without_a_registry(registr
         registry.collect(0)
     with pytest.raises(RegistryError, match="no registry"):
         Registry.open(tmp_path / "elsewhere", create=False).collect(1)
+
+
+def test_every_file_is_passed_on_as_it_is_deleted_and_none_where_nothing_is(registry: Registry) -> None:
+    seen: list[Path] = []
+
+    def each(files: Sequence[tuple[Path, int]]) -> Iterator[tuple[Path, int]]:
+        for path, size in files:
+            assert path.exists()
+            yield path, size
+            assert not path.exists()
+            seen.append(path)
+
+    registry.collect(3, dry_run=True, each=each)
+    assert seen == []
+    assert registry.collect(3, each=each).objects == len(seen) == 3

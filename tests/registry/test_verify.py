@@ -196,3 +196,10 @@ def test_a_flipped_byte_anywhere_in_the_file_is_found_or_harmless(registry: Regi
     assert found > 0
     path.write_bytes(original)
     assert registry.verify() == ()
+
+
+def test_every_artefact_is_passed_on_as_it_is_read(registry: Registry, tmp_path: Path) -> None:
+    seen: list[tuple[str, int]] = []
+    assert registry.verify(lambda files: (seen.append(file) or file for file in files)) == ()  # type: ignore[func-returns-value]
+    names = {path.name for path in (tmp_path / "registry" / "objects").iterdir()}
+    assert {name for name, _ in seen} == names

@@ -7,7 +7,7 @@ import pytest
 
 from cryptocast.config import Config, DataConfig, StoreConfig
 from cryptocast.registry import Registry
-from cryptocast.workflows.context import Context, NoProgress, Resolved, Selection, steps
+from cryptocast.workflows.context import Context, NoProgress, Resolved, Selection, each, steps
 
 
 class Heard(NoProgress):
@@ -55,3 +55,10 @@ def test_a_registry_that_is_kept_is_for_reading_alone(tmp_path: Path) -> None:
     context = Context(Config(store=StoreConfig(path=tmp_path)), kept_registry=kept)
     assert context.registry(create=False) is kept
     assert context.registry() is not kept
+
+
+def test_each_item_is_a_step_when_the_next_one_is_asked_for() -> None:
+    progress = Heard()
+    seen = [len(progress.events) for _ in each(progress, "read", "ab", str.upper)]
+    assert seen == [1, 2]
+    assert progress.events == [("read", 2), "A", "B", "end"]

@@ -22,18 +22,23 @@ from cryptocast.errors import ConfigError, RegistryError, UsageError
 from cryptocast.features.matrix import Matrix
 from cryptocast.market import Market
 from cryptocast.models.base import Forecast
-from cryptocast.models.pretrained import PretrainedForecaster
-from cryptocast.registry import Registry, VersionKey
+from cryptocast.models.pretrained import DATE_FILE, PretrainedForecaster
+from cryptocast.registry import Registry, VersionKey, artefacts_of
+from cryptocast.registry.archive import pack, unpack
+from cryptocast.registry.manifest import canonical_json, sha256_hex
+from cryptocast.times import as_microseconds
 from cryptocast.workflows import pretrained
 from cryptocast.workflows.backtesting.backtest import BacktestOrder, backtest
 from cryptocast.workflows.context import Context, Selection
+from cryptocast.workflows.doctor import examine
 from cryptocast.workflows.fallbacks import FallbackCode
 from cryptocast.workflows.forecast import Request, forecast, ladder
 from cryptocast.workflows.lifecycle.archives import export_version, import_archive
 from cryptocast.workflows.lifecycle.live_scoring import record, score
 from cryptocast.workflows.lifecycle.model_card import model_card
 from cryptocast.workflows.lifecycle.promote import promote
-from cryptocast.workflows.pretrained import adopt, shipped_version
+from cryptocast.workflows.pretrained import SHIPPED_FILE, adopt, earlier_models, shipped_version
+from cryptocast.workflows.recipes import recipe_of
 from cryptocast.workflows.reports import CoinForecast, TrainDecision
 from cryptocast.workflows.training.train import Order, train
 from tests.conftest import simulated_candles
@@ -277,6 +282,41 @@ def test_a_walk_begins_behind_its_date_for_every_model(around: Context, asked: l
         backtest(around, early)
 
 
+@pytest.mark.parametrize(
+    ("selection", "horizons", "why"),
+    [
+        (Selection(("bitcoin",), source="file", granularity="hourly"), (), "forecasts daily bars, not hourly ones"),
+        (Selection(("bitcoin",), source="file"), (1, 60), "not at 60"),
+    ],
+)
+def test_a_backtest_that_it_cannot_answer_is_refused_before_any_work(
+    around: Context, selection: Selection, horizons: tuple[int, ...], why: str
+) -> None:
+    with pytest.raises(UsageError, match=why):
+        backtest(around, BacktestOrder(selection, walk_forward=True, models=("shipped",), horizons=horizons))
+
+
+def test_before_anything_was_recorded_its_export_is_its_own_file(tmp_path: Path) -> None:
+    used, file = store_of(tmp_path, "solana", bars=60, last=NOW), tmp_path / "model.zip"
+    version = shipped_version(used.config, VersionKey("solana", FILE, "lightgbm"), NOW)
+    assert version is not None
+    report = export_version(used.registry(), version, file, whole_fit=False, overwrite=False, config=used.config)
+    assert report.versions == ("solana/lightgbm@shipped",)
+    assert file.read_bytes() == SHIPPED_FILE.read_bytes()
+    assert unpack(file.read_bytes(), "model.zip").fit_id == report.fit_id
+
+
+def test_walks_of_another_file_with_the_same_settings_are_not_its_own(tmp_path: Path) -> None:
+    fit = pretrained.pretrained_fit(context(tmp_path).config)
+    assert fit is not None
+    newer = msgspec.structs.replace(fit, artefacts=artefacts_of({"model.txt": b"tree"}))
+    assert newer.recipe == fit.recipe
+    assert newer.evidence_recipe != fit.evidence_recipe
+    assert recipe_of(context(tmp_path).config, "shipped", "any") == fit.evidence_recipe
+    own = msgspec.structs.replace(newer, knowledge_date=msgspec.UNSET)
+    assert own.evidence_recipe == own.recipe
+
+
 def test_nothing_on_the_sample_asks_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> Forecast:
         raise AssertionError("the sample ends before the model's date")
@@ -328,3 +368,56 @@ def test_a_killed_adoption_is_ended_by_the_next(tmp_path: Path, monkeypatch: pyt
     adopt(used.config, used.registry(), FILE, {"solana": NOW}, now=NOW, who="ada")
     (version,) = used.registry().versions()
     assert set(version.aliases) == {"challenger", "production", "shipped"}
+
+
+def newer_model(used: Context, path: Path) -> Context:
+    """The same store with a file of another model: as good, and of one more day."""
+    archive = pretrained.pretrained(used.config)
+    assert archive is not None
+    later = DATE + timedelta(days=1)
+    files = {**archive.files, DATE_FILE: b'{"knowledge_date":%d}' % as_microseconds(later)}
+    fit = msgspec.structs.replace(archive.manifest, knowledge_date=later, seed=1, artefacts=artefacts_of(files))
+    old = shipped_version(used.config, VersionKey("bitcoin", FILE, "lightgbm"), NOW)
+    assert old is not None
+    version = replace(old, number=1, manifest=fit, fit_id=sha256_hex(canonical_json(fit)))
+    path.write_bytes(pack([version], files))
+    named = msgspec.structs.replace(used.config.train, pretrained=str(path))
+    return replace(used, config=msgspec.structs.replace(used.config, train=named))
+
+
+def test_a_newer_shipped_model_contends_with_the_one_in_production_and_the_gate_decides(tmp_path: Path) -> None:
+    used = store_of(tmp_path, "solana", bars=60, last=NOW)
+    record(used, Selection(("solana",), source="file"))
+    now = newer_model(used, tmp_path / "newer.zip")
+    assert [one.name for one in earlier_models(used.registry(), used.config)] == []
+    for _ in range(2):
+        record(now, Selection(("solana",), source="file"))
+    registry = now.registry()
+    old, new = registry.versions()
+    assert (old.aliases, set(new.aliases)) == (("production",), {"challenger", "shipped"})
+    assert (old.name, new.name) == ("solana/lightgbm:1", "solana/lightgbm@shipped")
+    assert [one.name for one in earlier_models(registry, now.config)] == ["solana/lightgbm:1"]
+    file = tmp_path / "config.toml"
+    file.write_text(
+        f"[store]\npath = '{now.config.store.path}'\n[train]\npretrained = '{now.config.train.pretrained}'\n",
+        encoding="utf-8",
+    )
+    (check,) = [one for one in examine(file, environ={}).checks if one.name == "shipped"]
+    assert (check.status, "solana/lightgbm:1 (file)" in check.found) == ("warn", True)
+    assert answer(now, "solana").version == 1
+    assert answer(now, "solana", model="shipped").version == "shipped"
+    key = {"coin": "solana", "source": "file", "kind": "lightgbm", "who": "ada", "now": NOW}
+    judged = promote(now.config, registry, **key)  # type: ignore[arg-type]
+    assert (judged.rows[0].action, judged.rows[0].rule) == ("refused", "evidence")
+    forced = promote(now.config, registry, force=True, reason="newer", **key)  # type: ignore[arg-type]
+    assert forced.rows[0].to_number == 2
+    assert earlier_models(registry, now.config) == ()
+    assert answer(now, "solana").version == "shipped"
+
+
+def test_where_a_version_of_the_coins_own_waits_a_newer_shipped_model_does_not_take_its_place(tmp_path: Path) -> None:
+    used = store_of(tmp_path, "bitcoin", bars=900, last=NOW)
+    train(used, Order(Selection(("bitcoin",), source="file"), model="lightgbm"))
+    now = newer_model(used, tmp_path / "newer.zip")
+    record(now, Selection(("bitcoin",), source="file"))
+    assert [set(one.aliases) for one in now.registry().versions()] == [{"production", "shipped"}, {"challenger"}]

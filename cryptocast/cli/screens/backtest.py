@@ -11,6 +11,7 @@ from cryptocast.cli.screens.answers import AnswerRow, answer_sheet, answers_at
 from cryptocast.cli.screens.conclusion import (
     MOST_NAMED,
     Conclusion,
+    challenger_of,
     conclusion_box,
     model_name,
     served_now,
@@ -100,9 +101,13 @@ def _conclusion(context: Context, report: BacktestReport, best: BacktestRow) -> 
     coins = _coins(report)
     served = served_now(context, [row for row in report.data if row.coin in coins], report)
     extra = "" if report.granularity == "daily" else f" --granularity {report.granularity}"
-    step = f"forecast {coins[0]}" if served[coins[0]] is not None else f"train {' '.join(coins[:MOST_NAMED])}"
+    waiting = challenger_of(context, best.model, report)
     if report.mode == "hold-out":
         step = f"backtest {' '.join(coins[:MOST_NAMED])} --walk-forward"
+    elif waiting is not None:
+        step = f"registry promote {waiting.key.coin} {waiting.key.kind}"
+    else:
+        step = f"forecast {coins[0]}" if served[coins[0]] is not None else f"train {' '.join(coins[:MOST_NAMED])}"
     return Conclusion(
         use=best.model,
         answers=answers_at(best.scores),

@@ -11,11 +11,12 @@ from rich.text import Text
 
 from cryptocast.cli.screens.answers import AnswersAt
 from cryptocast.errors import CryptocastError
+from cryptocast.kinds import SHIPPED
 from cryptocast.market import Market
 from cryptocast.number_format import NOTHING, count, horizons_ahead, one_line
-from cryptocast.registry import HorizonScore, Version, VersionKey
+from cryptocast.registry import CHALLENGER, PRODUCTION, HorizonScore, Version, VersionKey
 from cryptocast.workflows.context import Context
-from cryptocast.workflows.pretrained import shipped_version
+from cryptocast.workflows.pretrained import KIND, shipped_version
 from cryptocast.workflows.reports import (
     SHORT_QUESTIONS,
     BacktestReport,
@@ -114,6 +115,24 @@ def served_now(context: Context, data: Iterable[DataUsed], report: MarketOf) -> 
         except CryptocastError:
             served[row.coin] = shipped
     return served
+
+
+def challenger_of(context: Context, model: str, report: BacktestReport) -> Version | None:
+    """The first challenger of the model that waits for the gate, of the coins that were tested; None: none does, or the
+    registry cannot be read."""
+    coins = {row.coin for row in report.rows}
+    kind = KIND if model == SHIPPED else model
+    try:
+        registry = context.registry(create=False)
+        waiting = [
+            registry.alias(VersionKey(row.coin, Market(row.source, report.vs, report.granularity), kind), CHALLENGER)
+            for row in report.data
+            if row.coin in coins
+        ]
+    except CryptocastError:
+        return None
+    own = (one for one in waiting if one is not None and PRODUCTION not in one.aliases)
+    return next((one for one in own if one.contender == model), None)
 
 
 def model_name(version: Version | None) -> str:

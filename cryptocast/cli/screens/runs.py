@@ -8,7 +8,7 @@ from rich.text import Text
 
 from cryptocast.cli.tables import Column, Columns, note, table
 from cryptocast.number_format import NOTHING, count, horizons_ahead, percent, size, when
-from cryptocast.workflows.backtesting.runs import RecordedRun, RunHeadline, RunRemoval, RunsDocument
+from cryptocast.workflows.backtesting.runs import RecordedRun, RecordedTuning, RunHeadline, RunRemoval, RunsDocument
 from cryptocast.workflows.reports import SHORT_QUESTIONS
 
 LISTED: Final[Columns[RecordedRun]] = (
@@ -20,16 +20,28 @@ LISTED: Final[Columns[RecordedRun]] = (
     (Column("best model", wraps=True), lambda run: _finding(run)),
     (Column("size", "right", leaves=4), lambda run: size(run.bytes)),
 )
+TUNINGS: Final[Columns[RecordedTuning]] = (
+    (Column("tuning"), lambda one: one.run),
+    (Column("begun (UTC)", leaves=1), lambda one: when(one.created_at, midnight=False)),
+    (Column("coins", wraps=True), lambda one: ", ".join(one.coins)),
+    (Column("bars", leaves=2), lambda one: f"{when(one.start)} to {when(one.end)}"),
+    (Column("trials", "right"), lambda one: f"{one.trials:,}"),
+    (Column("score", "right", leaves=3), lambda one: NOTHING if one.score is None else f"{one.score:.4f}"),
+    (Column("best", wraps=True), lambda one: one.best or NOTHING),
+)
 
 
 def runs_screen(document: RunsDocument) -> Iterator[RenderableType]:
-    """A line each, newest first."""
-    if not document.runs:
+    """A line each, newest first: the backtests, then the tunings."""
+    if document.runs:
+        yield table(LISTED, document.runs)
+        yield note("Skill is against the strongest reference, the mean over the horizons.")
+        yield note(f"See one again: cryptocast runs show {document.runs[0].run}")
+    else:
         yield Text("No backtest has been recorded yet. Record one: cryptocast backtest")
-        return
-    yield table(LISTED, document.runs)
-    yield note("Skill is against the strongest reference, the mean over the horizons.")
-    yield note(f"See one again: cryptocast runs show {document.runs[0].run}")
+    if document.tunings:
+        yield table(TUNINGS, document.tunings)
+        yield note("The score is the CRPS over the baseline's, the mean over the folds: lower is better.")
 
 
 def run_removal_screen(removal: RunRemoval) -> Iterator[RenderableType]:

@@ -142,13 +142,15 @@ def prepare(context: Context, order: BacktestOrder) -> BacktestInput:
     request = order.selection.resolved(context.config)
     names = order.models or context.config.backtest.models
     models = contenders(context.config, names)
+    horizons = tuple(sorted(set(order.horizons))) or context.config.horizons(request.granularity)
+    if SHIPPED in models.names:
+        _check_shipped(context, request.granularity, horizons)
     # The pool helps in training; what is scored is what was named.
     pools = gather(context, request, pool=pool_of(context.config))
     if len(pools) > 1:
         sources = ", ".join(f"{', '.join(pool.named)} from {pool.source}" for pool in pools)
         raise UsageError(f"A backtest pools its coins, and these have different sources: {sources}. Set --source.")
     (pool,) = pools
-    horizons = tuple(sorted(set(order.horizons))) or context.config.horizons(request.granularity)
     with steps(context.progress, "features", 1) as step:
         features = feature_set(context.config)
         context, notes = with_adopted(context, pool, features.digest, models.names, past=order.walk_forward)
@@ -168,6 +170,23 @@ def prepare(context: Context, order: BacktestOrder) -> BacktestInput:
             f"from {moment(plan.start):%Y-%m-%d}: {SHIPPED} forecasts no bar that it learned from",
         )
     return BacktestInput(context, rows, models, plan, notes)
+
+
+def _check_shipped(context: Context, granularity: Granularity, horizons: tuple[int, ...]) -> None:
+    """Raises UsageError where the shipped model has no forecast of its own to be scored."""
+    fit = pretrained_fit(context.config)
+    if fit is None:
+        return
+    if granularity != fit.granularity:
+        raise UsageError(
+            f"The {SHIPPED} model forecasts {fit.granularity} bars, not {granularity} ones. Leave it out, or test"
+            f" {fit.granularity} bars: --granularity {fit.granularity}."
+        )
+    if missing := sorted(set(horizons) - set(fit.horizons)):
+        raise UsageError(
+            f"The {SHIPPED} model was fitted for {', '.join(map(str, fit.horizons))} bars ahead, and can be tested at"
+            f" those only, not at {', '.join(map(str, missing))}. Leave it out, or choose among them: --horizons."
+        )
 
 
 def _behind_knowledge(context: Context, order: BacktestOrder, matrix: Matrix, plan: WalkPlan) -> WalkPlan:

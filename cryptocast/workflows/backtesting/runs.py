@@ -12,7 +12,7 @@ import numpy as np
 
 from cryptocast.errors import DataError, ModelError
 from cryptocast.evaluation.answers import Question
-from cryptocast.evaluation.records import TradingRecord
+from cryptocast.evaluation.records import TradingRecord, Trial
 from cryptocast.evaluation.trading import Trading
 from cryptocast.registry import Registry
 from cryptocast.workflows.backtesting.backtest import BacktestOrder, trade_on
@@ -68,12 +68,30 @@ class RecordedRun(Document, frozen=True, kw_only=True):
     error: str | None = None
 
 
+class RecordedTuning(Document, frozen=True, kw_only=True):
+    """One study of `tune`, as the registry counts it. best: the name of the trial with the lowest score, which is the
+    CRPS over the baseline's, on bars from start to end; None: none was scored. trials: tried for all of the coins."""
+
+    run: str
+    created_at: datetime
+    source: str
+    vs: str
+    granularity: str
+    coins: tuple[str, ...]
+    start: datetime
+    end: datetime
+    trials: int
+    best: str | None
+    score: float | None
+
+
 class RunsDocument(Document, frozen=True, kw_only=True):
-    """All runs of a store, newest first."""
+    """All runs and tunings of a store, newest first."""
 
     schema: Literal["cryptocast.runs/1"] = "cryptocast.runs/1"
     path: str
     runs: tuple[RecordedRun, ...]
+    tunings: tuple[RecordedTuning, ...] = ()
 
 
 class RunRemoval(Document, frozen=True, kw_only=True):
@@ -85,11 +103,38 @@ class RunRemoval(Document, frozen=True, kw_only=True):
     removed: bool = False
 
 
-def list_runs(store: Path) -> RunsDocument:
-    """Every folder below runs/."""
+def list_runs(store: Path, registry: Registry) -> RunsDocument:
+    """Every folder below runs/, and every study whose trials the registry has."""
     folders = [path for path in (store / RUNS).glob("*") if path.is_dir() and not path.name.startswith(LEAVING)]
     runs = sorted(map(_recorded, folders), key=lambda run: (run.created_at or NO_TIME, run.run), reverse=True)
-    return RunsDocument(path=str(store / RUNS), runs=tuple(runs))
+    return RunsDocument(path=str(store / RUNS), runs=tuple(runs), tunings=_tunings(registry.tuning_trials()))
+
+
+def _tunings(trials: Sequence[Trial]) -> tuple[RecordedTuning, ...]:
+    studies: dict[tuple[str, str], list[Trial]] = {}
+    for trial in trials:
+        studies.setdefault((trial.run, trial.series.rpartition("/")[0]), []).append(trial)
+    rows = [_tuning(run, market, own) for (run, market), own in studies.items()]
+    return tuple(sorted(rows, key=lambda row: (row.created_at, row.run), reverse=True))
+
+
+def _tuning(run: str, market: str, trials: Sequence[Trial]) -> RecordedTuning:
+    source, vs, granularity = market.split("/")
+    scored = [(trial.score, trial.name) for trial in trials if trial.score is not None]
+    score, best = min(scored, default=(None, None))
+    return RecordedTuning(
+        run=run,
+        created_at=min(trial.at for trial in trials),
+        source=source,
+        vs=vs,
+        granularity=granularity,
+        coins=tuple(dict.fromkeys(trial.series.rpartition("/")[2] for trial in trials)),
+        start=min(trial.start for trial in trials),
+        end=max(trial.end for trial in trials),
+        trials=len({trial.name for trial in trials}),
+        best=best,
+        score=score,
+    )
 
 
 def _recorded(path: Path) -> RecordedRun:

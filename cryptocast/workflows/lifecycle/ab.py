@@ -19,6 +19,7 @@ from cryptocast.registry import (
     VersionKey,
 )
 from cryptocast.registry.contest import LossPairs, contest
+from cryptocast.registry.gate import missing_horizons
 from cryptocast.workflows.lifecycle.compare import contest_verdict
 from cryptocast.workflows.lifecycle.promote import PromotionReport, promote
 from cryptocast.workflows.lifecycle.promotion_evidence import live_pairs
@@ -79,8 +80,7 @@ def ab_start(
     other = _version(registry, key, challenger)
     if other.number == production.number:
         raise UsageError(f"Version {other.number} is production itself. Name another: --challenger NUMBER.")
-    missing = sorted(set(production.manifest.horizons) - set(other.manifest.horizons))
-    if missing:
+    if missing := missing_horizons(production, other):
         raise UsageError(
             f"Version {other.number} lacks horizons that production serves: {', '.join(map(str, missing))}."
         )

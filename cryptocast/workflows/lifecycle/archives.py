@@ -1,20 +1,25 @@
 """Versions as files: out of one registry and into another."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import msgspec
 
 from cryptocast.config import Config
 from cryptocast.data.parquet import write_atomically
 from cryptocast.errors import ModelError, RegistryError, UsageError
+from cryptocast.evaluation.records import HoldOut
 from cryptocast.models.calibrated import CalibratedForecaster
 from cryptocast.registry import Registry, Version, sha256_hex
-from cryptocast.registry.archive import pack, read_archive, unpack
-from cryptocast.workflows.context import Context
+from cryptocast.registry.archive import Archive, pack, read_archive, unpack
+from cryptocast.workflows.context import Context, NoProgress, Progress, steps
 from cryptocast.workflows.lifecycle.local_hold_out import local_hold_outs
 from cryptocast.workflows.own_models import loader_of
+from cryptocast.workflows.pretrained import pretrained_bytes
+
+NOTHING_SHOWN: Final = NoProgress()
 
 
 class ExportReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,17 +69,32 @@ class ImportReport(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def export_version(
-    registry: Registry, version: Version, path: Path, *, whole_fit: bool, overwrite: bool
+    registry: Registry,
+    version: Version,
+    path: Path,
+    *,
+    whole_fit: bool,
+    overwrite: bool,
+    config: Config | None = None,
+    progress: Progress = NOTHING_SHOWN,
 ) -> ExportReport:
     """Write a version, or all versions of its fit, as one archive, whole or not at all.
 
+    The shipped model that no registry has yet is in an archive already, that of the settings (config), which is copied.
     UsageError if the file is there already and may not be replaced. RegistryError if an artefact is damaged.
     """
     if path.exists() and not overwrite:
         raise UsageError(f"{path} is there already. Name another file, or add --overwrite.")
-    versions = registry.versions(fit_id=version.fit_id) if whole_fit else (version,)
-    data = pack(versions, registry.load_files(version.fit_id))
-    write_atomically(path, data, own=False)
+    versions: tuple[Version, ...] = (version,)
+    with steps(progress, "export", 2) as step:
+        if version.number == 0:
+            data = pretrained_bytes(config or Config())
+        else:
+            versions = registry.versions(fit_id=version.fit_id) if whole_fit else versions
+            data = pack(versions, registry.load_files(version.fit_id))
+        step("artefacts")
+        write_atomically(path, data, own=False)
+        step("file")
     return ExportReport(
         path=str(path),
         fit_id=version.fit_id,
@@ -93,6 +113,7 @@ def import_archive(
     who: str,
     now: datetime,
     scoring: Context | None = None,
+    progress: Progress = NOTHING_SHOWN,
 ) -> ImportReport:
     """Register what an archive holds: each version becomes the challenger of its key, with the next number here.
 
@@ -102,29 +123,13 @@ def import_archive(
     archive, and has to be in the file that the settings (config) name. Importing it again changes nothing else.
     RegistryError says why an archive is refused.
     """
-    archive = unpack(read_archive(path), str(path))
-    manifest = archive.manifest
-    if manifest.is_pretrained:
-        raise RegistryError(
-            f"The archive {path} is refused: it holds a model for every coin, which is no version of any. Name the file"
-            " in config.toml: [train] pretrained."
-        )
-    try:
-        config = config or Config()
-        loaded = CalibratedForecaster.load(archive.files, loader_of(manifest, config))
-    except (ModelError, ValueError) as error:
-        raise RegistryError(f"The archive {path} is refused: {error}") from error
-    if tuple(loaded.horizons.tolist()) != manifest.horizons:
-        raise RegistryError(
-            f"The archive {path} is refused: its model forecasts other horizons than its manifest says."
-        )
-    before = {version.key for version in registry.versions(fit_id=archive.fit_id)}
-    versions: tuple[Version, ...] = ()
-    if not dry_run:
-        try:
-            versions = registry.register(manifest, archive.files, archive.versions, now=now, who=f"{who} (import)")
-        except ValueError as error:
-            raise RegistryError(f"The archive {path} is refused: {error}.") from error
+    with steps(progress, "import", 2) as step:
+        archive = unpack(read_archive(path), str(path))
+        loaded = _loaded(archive, path, config or Config())
+        step("hashes")
+        before = {version.key for version in registry.versions(fit_id=archive.fit_id)}
+        versions = () if dry_run else _registered(registry, archive, path, now, who)
+        step("versions")
     scores, why_not = local_hold_outs(scoring, loaded, versions) if scoring is not None and versions else ({}, {})
     for version in versions:
         coin = version.key.coin
@@ -135,19 +140,49 @@ def import_archive(
         path=str(path),
         dry_run=dry_run,
         fit_id=archive.fit_id,
-        kind=manifest.kind,
+        kind=archive.manifest.kind,
         artefacts=len(archive.files),
         coins=tuple(version.coin for version in archive.versions),
-        versions=tuple(
-            ImportedVersion(
-                name=v.name,
-                source=v.key.source,
-                aliases=v.aliases,
-                was_there=v.key in before,
-                foreign=v.hold_out.foreign and v.key.coin not in scores,
-                scored=max(score.dates for score in scores[v.key.coin].horizons) if v.key.coin in scores else None,
-                not_scored=why_not.get(v.key.coin),
-            )
-            for v in versions
-        ),
+        versions=tuple(_imported(version, scores, why_not, was_there=version.key in before) for version in versions),
+    )
+
+
+def _loaded(archive: Archive, path: Path, config: Config) -> CalibratedForecaster:
+    """Its model. Raises RegistryError where that cannot answer as the archive says, or is no coin's own."""
+    manifest = archive.manifest
+    if manifest.is_pretrained:
+        raise RegistryError(
+            f"The archive {path} is refused: it holds a model for every coin, which is no version of any. Name the file"
+            " in config.toml: [train] pretrained."
+        )
+    try:
+        model = CalibratedForecaster.load(archive.files, loader_of(manifest, config))
+    except (ModelError, ValueError) as error:
+        raise RegistryError(f"The archive {path} is refused: {error}") from error
+    if tuple(model.horizons.tolist()) != manifest.horizons:
+        raise RegistryError(
+            f"The archive {path} is refused: its model forecasts other horizons than its manifest says."
+        )
+    return model
+
+
+def _registered(registry: Registry, archive: Archive, path: Path, now: datetime, who: str) -> tuple[Version, ...]:
+    try:
+        return registry.register(archive.manifest, archive.files, archive.versions, now=now, who=f"{who} (import)")
+    except ValueError as error:
+        raise RegistryError(f"The archive {path} is refused: {error}.") from error
+
+
+def _imported(
+    version: Version, scores: Mapping[str, HoldOut], why_not: Mapping[str, str], *, was_there: bool
+) -> ImportedVersion:
+    own = scores.get(version.key.coin)
+    return ImportedVersion(
+        name=version.name,
+        source=version.key.source,
+        aliases=version.aliases,
+        was_there=was_there,
+        foreign=version.hold_out.foreign and own is None,
+        scored=None if own is None else max(score.dates for score in own.horizons),
+        not_scored=why_not.get(version.key.coin),
     )

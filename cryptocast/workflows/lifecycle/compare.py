@@ -87,7 +87,7 @@ def _contest(
         return contest(live, gate, rests_on=f"{min(pair.dates.size for pair in live)} live bars of both"), None
     if a.hold_out.foreign or b.hold_out.foreign:
         return None, "of what came with an archive only live forecasts made here can tell"
-    if a.manifest.recipe == b.manifest.recipe:
+    if a.manifest.evidence_recipe == b.manifest.evidence_recipe:
         return None, "they share a recipe, and a walk forward tests recipes: only live forecasts can tell them apart"
     walks = walked_pairs(registry, store, b, a, within=timedelta(days=gate.max_evidence_age_days))
     return (None, walks) if isinstance(walks, str) else (contest(walks[0], gate, rests_on=walks[1]), None)

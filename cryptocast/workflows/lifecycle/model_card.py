@@ -47,7 +47,7 @@ class ModelCard(msgspec.Struct, frozen=True, kw_only=True):
 
 def model_card(registry: Registry, gate: GateConfig, version: Version, path: Path | None) -> ModelCard:
     """The card, written to `path` where one is given. DataError when the disk refuses."""
-    evidence = registry.evidence_for(version.key, version.manifest.recipe)
+    evidence = registry.evidence_for(version.key, version.manifest.evidence_recipe)
     mark = registry.live_mark(version.key, version.number)
     text = "\n".join(_lines(version, evidence, live_of(registry, gate, version), mark)) + "\n"
     if path is not None:

@@ -39,7 +39,7 @@ class StoredEvidence:
 
     def backtested_to(self, version: Version) -> datetime | None:
         """The last origin of the newest walk forward of the version's recipe, with the coin in it."""
-        evidence = self.registry.evidence_for(version.key, version.manifest.recipe)
+        evidence = self.registry.evidence_for(version.key, version.manifest.evidence_recipe)
         return None if evidence is None else evidence.end
 
     def compare(self, production: Version, challenger: Version) -> Contest | str:
@@ -115,6 +115,11 @@ def walked_pairs(
     walks = [_walks(registry, version) for version in both]
     names = ",".join(dict.fromkeys(version.contender for version in both))
     for version, evidence in zip(both, walks, strict=True):
+        if not evidence and version.manifest.is_pretrained and not version.is_shipped:
+            return (
+                f"{version_words(version.mark)} is a model for every coin that another one has followed, and was never "
+                "walked forward; only live forecasts can tell"
+            )
         if not evidence:
             return (
                 f"{version_words(version.mark)}'s recipe was never walked forward; with its settings run: cryptocast "
@@ -140,7 +145,7 @@ def walked_pairs(
 
 def _walks(registry: Registry, version: Version) -> list[Evidence]:
     """The pooled evidence on a version's recipe, the coin among its coins."""
-    key, recipe = version.key, version.manifest.recipe
+    key, recipe = version.key, version.manifest.evidence_recipe
     evidence = registry.evidence(
         recipe=recipe, source=key.source, vs=key.vs, granularity=key.granularity, kind=version.contender, coin=""
     )

@@ -2,15 +2,23 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from rich.console import Console
 
-from cryptocast.cli.screens.conclusion import Conclusion, conclusion_box, mean_loss, model_name, served_now
+from cryptocast.cli.screens.conclusion import (
+    Conclusion,
+    challenger_of,
+    conclusion_box,
+    mean_loss,
+    model_name,
+    served_now,
+)
 from cryptocast.config import Config, StoreConfig, TrainConfig
 from cryptocast.workflows.context import Context
-from cryptocast.workflows.reports import DataUsed, ForecastDocument, PlainAnswer, Question, TrainReport
-from tests.registry.registry_fits import NOW, score
+from cryptocast.workflows.reports import BacktestReport, DataUsed, ForecastDocument, PlainAnswer, Question, TrainReport
+from tests.registry.registry_fits import BITCOIN, NOW, register, score
 
 WORDS = {"y": "yes", "n": "no", "?": "not_enough_data"}
 
@@ -95,3 +103,18 @@ def test_the_mean_loss_is_that_over_a_normal_random_walk() -> None:
     ]
     assert mean_loss("lightgbm", scores) == pytest.approx(1.0)
     assert mean_loss("lightgbm", [score(1, crps={})]) == float("inf")
+
+
+def test_the_challenger_that_waits_is_that_of_the_best_model_and_not_production(tmp_path: Path) -> None:
+    context = Context(Config(store=StoreConfig(path=tmp_path)))
+    row = Mock(coin="bitcoin", source="sample")
+    report = Mock(spec=BacktestReport, rows=[row], data=[row], vs="usd", granularity="daily")
+    assert challenger_of(context, "lightgbm", report) is None
+    register(context.registry(), "1")
+    assert challenger_of(context, "lightgbm", report) is None, "it is in production"
+    register(context.registry(), "2", rounds=500)
+    waiting = challenger_of(context, "lightgbm", report)
+    assert waiting is not None
+    assert (waiting.key, waiting.number) == (BITCOIN, 2)
+    assert challenger_of(context, "shipped", report) is None
+    assert challenger_of(context, "lstm", report) is None

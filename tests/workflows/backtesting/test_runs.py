@@ -9,11 +9,13 @@ import pytest
 
 from cryptocast.config import StrategyConfig
 from cryptocast.errors import DataError, ModelError, UsageError
+from cryptocast.registry import Registry
 from cryptocast.workflows.backtesting.backtest import backtest
 from cryptocast.workflows.backtesting.report_pages import RunFiles
 from cryptocast.workflows.backtesting.run_folder import RESULT, RUNS
-from cryptocast.workflows.backtesting.runs import list_runs, plan_run_removal, remove_runs, show_run
+from cryptocast.workflows.backtesting.runs import RunsDocument, list_runs, plan_run_removal, remove_runs, show_run
 from cryptocast.workflows.reports import BacktestReport
+from tests.registry.registry_evidence import trial
 from tests.workflows.backtesting.small_runs import WALK, StopsAfter, changed, context
 
 
@@ -23,13 +25,17 @@ def own(whole: tuple[Path, BacktestReport], tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole[0], tmp_path / "own"))
 
 
+def listed(folder: Path) -> RunsDocument:
+    return list_runs(folder / "data", Registry.open(folder / "data", create=False))
+
+
 def run_of(folder: Path, run: str) -> Path:
     return folder / "data" / RUNS / run
 
 
 def test_a_run_is_listed_with_what_it_was_about_and_what_it_found(whole: tuple[Path, BacktestReport]) -> None:
     folder, report = whole
-    (run,) = list_runs(folder / "data").runs
+    (run,) = listed(folder).runs
     assert (run.run, run.state, run.error) == (report.run, "finished", None)
     assert (run.coins, run.models) == (("bitcoin", "ethereum"), ("baseline", "lightgbm", "mix"))
     assert (run.start, run.end, run.horizons) == (report.start, report.end, (1, 7))
@@ -44,7 +50,7 @@ def test_an_unfinished_and_a_damaged_run_are_listed_as_such(own: Path) -> None:
         backtest(context(own, StopsAfter(2)), changed(WALK, models=("baseline",)))
     damaged = run_of(own, "0123456789abcdef")
     damaged.mkdir()
-    states = {run.state: run for run in list_runs(own / "data").runs}
+    states = {run.state: run for run in listed(own).runs}
     assert set(states) == {"finished", "unfinished", "damaged"}
     assert states["damaged"].error is not None
     assert states["unfinished"].headline is None
@@ -53,7 +59,7 @@ def test_an_unfinished_and_a_damaged_run_are_listed_as_such(own: Path) -> None:
 
 
 def test_a_store_without_runs_lists_none_and_shows_none(tmp_path: Path) -> None:
-    assert list_runs(tmp_path / "data").runs == ()
+    assert listed(tmp_path).runs == ()
     with pytest.raises(DataError, match="There is no finished run"):
         show_run(context(tmp_path))
     assert not (tmp_path / "data").exists()
@@ -98,7 +104,7 @@ def test_a_run_is_removed_whole_and_its_evidence_stays(own: Path, whole: tuple[P
     half_way = run_of(own, ".leaving-0123")
     half_way.mkdir()
     assert remove_runs(own / "data", plan).removed
-    assert list_runs(own / "data").runs == ()
+    assert listed(own).runs == ()
     assert list((own / "data" / RUNS).iterdir()) == []
     assert registry.evidence(run=run) != ()
 
@@ -109,3 +115,20 @@ def test_only_a_folder_of_a_run_can_go(own: Path, name: str) -> None:
     with pytest.raises(DataError, match="There is no run"):
         plan_run_removal(own / "data", context(own).registry(create=False), [Path(name)])
     assert (own / "data" / "registry").is_dir()
+
+
+def test_a_tuning_is_listed_once_with_its_coins_its_trials_and_the_best_of_them(tmp_path: Path) -> None:
+    assert listed(tmp_path).tunings == ()
+    registry = Registry.open(tmp_path / "data")
+    tried = [
+        trial(
+            f"tune lightgbm trial {number}", "tune-1a2b", command="tune", series=f"sample/usd/daily/{coin}", score=score
+        )
+        for number, score in ((1, 0.99), (2, 0.98), (3, None))
+        for coin in ("bitcoin", "ethereum")
+    ]
+    registry.record_trials([*tried, trial("long")])
+    (tuning,) = listed(tmp_path).tunings
+    assert (tuning.run, tuning.coins, tuning.trials) == ("tune-1a2b", ("bitcoin", "ethereum"), 3)
+    assert (tuning.best, tuning.score) == ("tune lightgbm trial 2", 0.98)
+    assert (tuning.source, tuning.vs, tuning.granularity) == ("sample", "usd", "daily")

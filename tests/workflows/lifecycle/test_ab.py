@@ -1,4 +1,5 @@
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -7,7 +8,7 @@ from cryptocast.errors import RegistryError, UsageError
 from cryptocast.registry import PRODUCTION, Registry, side_of
 from cryptocast.workflows.lifecycle.ab import ab_conclude, ab_start, ab_status, ab_stop, running_test
 from cryptocast.workflows.reports import ab_sentence
-from tests.registry.registry_fits import BITCOIN, NOW, register
+from tests.registry.registry_fits import BITCOIN, NOW, hold_out, register, score
 from tests.registry.registry_ledger import live
 
 LATER = NOW + timedelta(days=3)
@@ -92,3 +93,16 @@ def test_what_makes_no_test_is_refused(config: Config, registry: Registry) -> No
     with pytest.raises(RegistryError, match="no bitcoin/lightgbm:9"):
         begin(config, registry, challenger=9)
     assert registry.ab_tests() == ()
+
+
+def test_a_challenger_may_lack_horizons_of_a_model_for_every_coin_and_no_others(config: Config, tmp_path: Path) -> None:
+    own, every = (Registry.open(tmp_path / name) for name in ("own", "every"))
+    register(own, "1")
+    register(every, "1", knowledge_date=NOW)
+    for registry in (own, every):
+        registry.promote(BITCOIN, 1, now=NOW, who="ada", why="by hand")
+        register(registry, "2", rounds=500, horizons=(1,), scores=hold_out(score(1)))
+    with pytest.raises(UsageError, match="lacks horizons that production serves: 7"):
+        begin(config, own)
+    begin(config, every)
+    assert running_test(every, BITCOIN) is not None

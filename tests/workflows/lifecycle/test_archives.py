@@ -20,6 +20,7 @@ from cryptocast.workflows.lifecycle.promote import promote
 from tests.registry.registry_fits import NOW
 from tests.registry.test_archive import members, zipped
 from tests.workflows.backtesting.small_runs import context
+from tests.workflows.test_context import Heard
 
 
 def test_an_archive_brings_the_same_fit_and_importing_it_again_changes_nothing(
@@ -128,3 +129,13 @@ def test_a_person_may_put_a_foreign_version_into_production_and_forecasts_say_wh
     (made,) = forecast(here, Request(Selection(("bitcoin",)), horizons=(1, 7))).forecasts
     assert (made.model_used, made.version) == ("lightgbm", 1)
     assert {(h.answers, h.unanswered, h.evidence) for h in made.horizons} == {((), "foreign", "hold-out")}
+
+
+def test_an_export_and_an_import_tell_how_far_they_are(exported: tuple[Registry, Path], tmp_path: Path) -> None:
+    registry, _ = exported
+    progress, file = Heard(), tmp_path / "one.zip"
+    export_version(registry, registry.versions()[0], file, whole_fit=False, overwrite=False, progress=progress)
+    other = Registry.open(tmp_path / "other")
+    import_archive(other, file, dry_run=False, who="eve", now=NOW, progress=progress)
+    written, taken = ("artefacts", "file"), ("hashes", "versions")
+    assert progress.events == [("export", 2), *written, "end", ("import", 2), *taken, "end"]
