@@ -63,8 +63,11 @@ class FeatureSet:
         features = tuple(feature for feature in self.features if feature.scope != "moment")
         names = {feature.name for feature in features}
         own = {name: line for name, line in self.own.items() if name in names}
+        if self.own and not own:  # nothing of the file is left
+            return catalogue_set().of_single_coins
+        series = {name: self.series[name] for name in outside_columns(features)}
         digest = hashlib.sha256(f"of single coins: {self.digest}".encode()).hexdigest()
-        return replace(self, features=features, own=own, digest=digest)
+        return replace(self, features=features, own=own, digest=digest, series=series)
 
     def where(self, name: str) -> str:
         """Where the feature stands, for a message: empty for one of the catalogue."""

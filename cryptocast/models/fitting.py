@@ -126,7 +126,7 @@ def _fit_one(learner: Learner, matrix: Matrix, course: _Course) -> TrainingResul
     rounds = first.model.rounds
     jobs = tuple(block_jobs(learner, matrix, course.bounds, rounds=rounds, seed=seed))
     last = FitJob(learner, seed, rounds, nothing)
-    if are_side_by_side(jobs, run):
+    if are_side_by_side([*jobs, last], run):
         *answers, final = make_fits(matrix, [*jobs, last], run)
     else:
         answers, final = list(make_fits(matrix, jobs, run)), _fit(matrix, last, replace(run, start=first.model))

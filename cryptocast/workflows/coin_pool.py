@@ -425,8 +425,13 @@ def moment(microseconds: int) -> datetime:
 def missing_needs(pool: CoinPool) -> frozenset[str]:
     """What these candles cannot give to any feature."""
     # No feature may take a sum over 24 hours for the hour's own volume.
-    is_own = all(SOURCES[_source(one)].volume_unit(pool.granularity) == "bar" for one in pool.bars.values())
-    return frozenset() if is_own else frozenset({"bar_volume"})
+    return frozenset() if all(map(has_bar_volume, pool.bars.values())) else frozenset({"bar_volume"})
+
+
+def has_bar_volume(bars: CoinCandles) -> bool:
+    """Whether the volume of a bar is that of the bar alone."""
+    key = bars.candles.provenance.key
+    return SOURCES[key.source].volume_unit(key.granularity) == "bar"
 
 
 def _left_out(missing: Mapping[str, CryptocastError]) -> tuple[CoinError, ...]:

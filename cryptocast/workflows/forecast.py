@@ -498,7 +498,9 @@ def pool_of_fit(context: Context, bars: Resolved, pool: CoinPool, version: Versi
     them that could not be had. One that does not compare the coins of a moment looks at its own and at bitcoin alone,
     where the store has it."""
     if version.manifest.is_pretrained or version.manifest.learned_in_parts:
-        wide = widen(context, replace(bars, stored=True), pool, (BITCOIN,))
+        data = version.manifest.data(BITCOIN)
+        source = bars.source if data is None else choice_of(data.source or version.key.source)
+        wide = widen(context, replace(bars, source=source, stored=True), pool, (BITCOIN,))
         near = {coin: wide.bars[coin] for coin in (version.key.coin, BITCOIN) if coin in wide.bars}
         return replace(wide, bars=near), ()
     sources = {data.coin: data.source or version.key.source for data in version.manifest.coins}

@@ -5,6 +5,7 @@ written anyway, it becomes the coin's first version, so that what is fitted late
 """
 
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import datetime
 from functools import lru_cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from cryptocast.registry import CHALLENGER, PRODUCTION, CoinCalibration, NewVers
 from cryptocast.registry.archive import Archive, read_archive, unpack
 from cryptocast.registry.manifest import FitManifest, canonical_json, sha256_hex
 from cryptocast.registry.references import VersionReference, parse_reference
-from cryptocast.registry.registry import Promotion
+from cryptocast.registry.registry import ProductionMovedError, Promotion
 
 KIND: Final = "lightgbm"
 NONE: Final = "none"
@@ -140,7 +141,12 @@ def adopt(
     moves = [
         Promotion(key=one.key, number=one.number, why=why, expected=None) for one in adopted if one.key.coin in free
     ]
-    registry.promote_all(moves, now=now, who=who)
+    try:
+        registry.promote_all(moves, now=now, who=who)
+    except ProductionMovedError:
+        for move in moves:  # what somebody else has put there since stays
+            with suppress(ProductionMovedError):
+                registry.promote_all([move], now=now, who=who)
 
 
 def incumbent(registry: Registry, key: VersionKey) -> Version | None:

@@ -32,7 +32,8 @@ def coin_files(context: Context, coins: Sequence[str], vs: str, granularity: Gra
     """By their paths below the store: candles of the coins, of bitcoin and of the pools of their versions, with their
     revisions, and the artefacts of these versions."""
     root, versions = context.config.store.path, list(_versions(context.registry(create=False), coins, vs, granularity))
-    needed = {*coins, BITCOIN, *(data.coin for version in versions for data in version.manifest.coins)}
+    pools = [version.manifest.coins for version in versions if not version.manifest.learned_in_parts]
+    needed = {*coins, BITCOIN, *(data.coin for pool in pools for data in pool)}
     store = open_store(context.config)
     paths = [
         store.path(key)

@@ -10,6 +10,7 @@ import numpy as np
 from cryptocast.errors import CryptocastError
 from cryptocast.evaluation.records import HoldOut, HorizonScore
 from cryptocast.evaluation.scores import ModelColumn, TableRow, judge, score_row
+from cryptocast.features.market import BITCOIN
 from cryptocast.features.matrix import Matrix
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import CalibratedForecaster
@@ -38,8 +39,10 @@ def local_hold_outs(
         (pool,) = gather(context, request, pool=())
     except CryptocastError as error:
         return {}, {coin: str(error) for coin in coins}
-    whole = widen(context, request, pool, [data.coin for data in fit.coins])
-    members = [data.coin for data in fit.coins if data.coin in whole.bars]
+    near = {*coins, BITCOIN} if fit.learned_in_parts else {data.coin for data in fit.coins}
+    own = [data.coin for data in fit.coins if data.coin in near]
+    whole = widen(context, request, pool, own)
+    members = [coin for coin in own if coin in whole.bars]
     whole = replace(whole, bars={coin: whole.bars[coin] for coin in members})
     matrix = pool_rows(whole, features, fit.horizons).matrix
     last_bar = max(data.last for data in fit.coins)

@@ -17,9 +17,10 @@ import numpy as np
 
 from cryptocast.arrays import FloatArray
 from cryptocast.data.quality import is_stablecoin
-from cryptocast.data.sources.table import is_real
+from cryptocast.data.sources.table import AUTO, SOURCES, is_real
 from cryptocast.errors import CryptocastError, DataError, TooFewBarsError
 from cryptocast.evaluation.records import HoldOut, PooledAnswers
+from cryptocast.features.builder import outside_columns
 from cryptocast.features.market import BITCOIN
 from cryptocast.features.matrix import Matrix
 from cryptocast.features.own import FeatureSet
@@ -27,11 +28,21 @@ from cryptocast.features.stacked import stacked
 from cryptocast.models.baseline import BaselineLearner
 from cryptocast.models.calibrated import CalibratedForecaster, fallback_reason
 from cryptocast.models.selective import thin
-from cryptocast.spread import Spread, in_turn
+from cryptocast.spread import Spread
 from cryptocast.workflows.clean_candles import clean_frame
-from cryptocast.workflows.coin_pool import CoinPool, PoolRows, gather, has_last_row, pool_rows
+from cryptocast.workflows.coin_pool import (
+    CoinPool,
+    PoolRows,
+    choice_of,
+    gather,
+    has_bar_volume,
+    has_last_row,
+    moment,
+    pool_rows,
+)
 from cryptocast.workflows.context import Context, Resolved, steps
 from cryptocast.workflows.forecast import model_forecast
+from cryptocast.workflows.market_data.outside_shelf import OutsideShelf
 from cryptocast.workflows.market_data.resolve import CoinCandles
 from cryptocast.workflows.reports import CoinError
 from cryptocast.workflows.training.hold_out import coin_hold_outs, judged
@@ -42,6 +53,7 @@ SURVEYED: Final = 25  # coins that are looked at together
 PART_BARS: Final = 60_000
 # Bars of the coins that teach. Each keeps 44 bytes, as what its rows look back on; beyond, an even share of the parts.
 LESSON_BARS: Final = 4_000_000
+UNTESTED: Final = "none of its bars is in the hold-out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +153,15 @@ def parts_of(counts: Mapping[str, int], most: int = PART_BARS) -> tuple[tuple[st
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LessonPlan:
-    """What the second pass does with each part. share: of each coin's rows that are drawn."""
+    """What the second pass does with each part. share: of each coin's rows that are drawn; outside: the series that
+    features read, which were read once for all parts."""
 
     bars: PartReader
     features: FeatureSet
     horizons: tuple[int, ...]
     share: float
     seed: int
+    outside: OutsideShelf
 
 
 def rows_of(plan: LessonPlan, part: PoolPart) -> PoolRows:
@@ -157,7 +171,8 @@ def rows_of(plan: LessonPlan, part: PoolPart) -> PoolRows:
         raise DataError("its bars can no longer be read")
     own = tuple(coin for coin in part.coins if any(coin in pool.bars for pool in pools))
     bars = {coin: pool.bars[coin] for pool in pools for coin in pool.bars if coin in {*own, BITCOIN}}
-    pool = replace(pools[0], named=own, bars={coin: bars[coin] for coin in dict.fromkeys((*own, *bars))})
+    members = {coin: bars[coin] for coin in dict.fromkeys((*own, *bars))}
+    pool = replace(pools[0], named=own, bars=members, outside=plan.outside)
     rows = pool_rows(pool, plan.features, plan.horizons)
     return replace(rows, matrix=rows.matrix.rows(np.isin(rows.matrix.coin_names, own)))
 
@@ -227,24 +242,29 @@ def examine(exam: Exam, part: PoolPart) -> PartMarks:
     asked = matrix.rows(test)
     finals = {kind: replace(final, baseline=now) for kind, (_, final) in exam.fits.items()}
     left_out = dict(_unanswered(rows, finals, fallbacks))
+    tested = set(asked.coin_names.tolist())
+    left_out = {coin: UNTESTED for coin in pool.named if coin not in tested} | left_out
     able = [coin for coin in pool.named if coin not in left_out]
     scores: Mapping[tuple[str, str | None], HoldOut] = {}
-    if test.any():
+    if able:
         forecasts = {kind: replace(first, baseline=then).predict(asked) for kind, (first, _) in exam.fits.items()}
         sheet = judged(matrix, test, exam.test_start, forecasts)
         scores = coin_hold_outs(sheet, able, exam.pooled, fallbacks)
     marks = {
         coin: Marks(
-            {kind: msgspec.json.encode(scores[kind, coin]) for kind in exam.pooled},
+            {kind: msgspec.json.encode(_of_own_time(scores[kind, coin], asked)) for kind in exam.pooled},
             now.quantiles[now.coins.index(coin)],
             fallbacks[coin],
         )
         for coin in able
-        if scores
     }
-    none = "none of its bars is in the hold-out"
-    errors = left_out if scores else dict.fromkeys(pool.named, none) | left_out
-    return PartMarks(marks, tuple(CoinError(coin=coin, error=error) for coin, error in errors.items()))
+    return PartMarks(marks, tuple(CoinError(coin=coin, error=error) for coin, error in left_out.items()))
+
+
+def _of_own_time(hold_out: HoldOut, rows: Matrix) -> HoldOut:
+    """With the first and the last bar of the coin itself: those of its part depend on who is in it."""
+    own = rows.issued_at[rows.coin_names == hold_out.coins[0]]
+    return msgspec.structs.replace(hold_out, start=moment(int(own.min())), end=moment(int(own.max())))
 
 
 def _fallbacks(bars: int, horizons: Sequence[int], exam: Exam) -> dict[int, str]:
@@ -284,8 +304,12 @@ class LargePool:
     is_seen: bool = True
 
     def parts(self, coins: Iterable[str]) -> tuple[PoolPart, ...]:
-        """These coins, dealt in alphabetical order: that of the rows of a feature table."""
-        return tuple(PoolPart(some) for some in parts_of({coin: self.counts[coin] for coin in sorted(coins)}))
+        """These coins, dealt in alphabetical order; those whose bars have a volume of their own by themselves, since
+        features of the volume are left out wherever one coin has none."""
+        alike: dict[bool, dict[str, int]] = {True: {}, False: {}}
+        for coin in sorted(coins):
+            alike[has_bar_volume(self.pool.bars[coin])][coin] = self.counts[coin]
+        return tuple(PoolPart(some) for counts in alike.values() for some in parts_of(counts))
 
     def jobs(self, parts: Sequence[PoolPart]) -> Iterator[PoolPart]:
         """What is sent to whoever works: one part after the other is read here where the store is not seen there."""
@@ -316,7 +340,10 @@ def read_pool(
     jobs = [PoolPart(coins[begin : begin + SURVEYED]) for begin in range(0, len(coins), SURVEYED)]
     facts, left_out, pools = dict[str, CoinFacts](), list[CoinError](), list[CoinPool]()
     with steps(context.progress, "bars", len(jobs)) as step:
-        for seen in (spread if is_seen else in_turn)(survey, bars, jobs):
+        # Bars are fetched here: a dead network is waited for once, not once in each process.
+        fetches = request.source == AUTO or SOURCES[request.source].is_fetched
+        is_spread = is_seen and not (is_here and fetches and not request.stored and request.as_of is None)
+        for seen in spread(survey, bars, jobs) if is_spread else _in_turn(bars, jobs):
             facts |= seen.facts
             left_out += seen.left_out
             pools += seen.pools
@@ -328,9 +355,22 @@ def read_pool(
     sources = dict.fromkeys(_source(facts[coin]) for coin in request.coins if coin in facts)
     if not sources:
         raise DataError(f"{left_out[0].coin}: {left_out[0].error}" if left_out else "There is no coin to learn from.")
-    stored = bars.stored()
-    large = (_of_source(stored, by_source[source], request, facts, left_out) for source in sources)
-    return tuple(replace(one, is_seen=is_seen) for one in large)
+    is_online = is_here and request.as_of is None and not request.stored
+    is_online &= not all(facts[coin].bars.stale for coin in request.coins if coin in facts)
+    large = (_of_source(bars.stored(), by_source[source], request, facts, left_out) for source in sources)
+    return tuple(
+        replace(one, is_seen=is_seen, pool=replace(one.pool, outside=OutsideShelf(context, one.pool.last, is_online)))
+        for one in large
+    )
+
+
+def _in_turn(bars: PartReader, jobs: Sequence[PoolPart]) -> Iterator[PartSurvey]:
+    """Here, one after the other; where nobody has answered for any coin of a part, nobody is asked for the next."""
+    for job in jobs:
+        seen = survey(bars, job)
+        if seen.facts and all(one.bars.age.failed for one in seen.facts.values()):
+            bars = replace(bars, fetch_allowed=False)
+        yield seen
 
 
 def _source(facts: CoinFacts) -> str:
@@ -348,6 +388,8 @@ def _of_source(
     named = tuple(coin for coin in request.coins if coin in own and _source(own[coin]) == pool.source)
     members = {coin: own[coin].bars for coin in dict.fromkeys((*named, *own))}
     whole = replace(pool, named=named, bars=members, left_out=tuple(left_out))
+    if not is_real(pool.source):  # bars that stood in for others are no bars of the store
+        bars = replace(bars, request=replace(bars.request, source=choice_of(pool.source)))
     return LargePool(bars, whole, {coin: own[coin].count for coin in members})
 
 
@@ -361,7 +403,10 @@ def draw_lessons(
     few = max(1, min(len(parts), len(parts) * LESSON_BARS // max(1, sum(bars))))
     teaching = np.linspace(0, len(parts) - 1, few).round().astype(int).tolist()
     share = min(1.0, train.max_rows / max(1, sum(bars[one] for one in teaching)))
-    plan = LessonPlan(large.bars, features, horizons, share, train.seed)
+    outside = large.pool.outside
+    outside.series(outside_columns(features.features))  # once, before anything is learned, and where its file is
+    shelf = replace(outside, context=None, is_online=False)
+    plan = LessonPlan(large.bars, features, horizons, share, train.seed, shelf)
     matrices = []
     with steps(context.progress, "features", few) as step:
         for matrix in spread(lessons_of, plan, large.jobs([parts[one] for one in teaching])):
@@ -371,6 +416,18 @@ def draw_lessons(
     if not matrices:
         raise TooFewBarsError("No coin has bars enough to state a volatility (21 are needed). Fetch more of them.")
     return plan, PoolRows(large.pool, features, stacked(matrices))
+
+
+def audited_rows(plan: LessonPlan, large: LargePool) -> PoolRows:
+    """All rows of the part with most bars that has any: what the audit of the features looks at."""
+    for part in sorted(large.parts(large.counts), key=lambda part: -sum(large.counts[coin] for coin in part.coins)):
+        try:
+            rows = rows_of(plan, part)
+        except DataError:
+            continue
+        if len(rows.matrix):
+            return rows
+    raise TooFewBarsError("No coin has bars enough to audit the features on. Fetch more of them.")
 
 
 def examine_all(
@@ -389,11 +446,14 @@ def examine_all(
     return marks, tuple(left_out)
 
 
-def large_notes(rows: PoolRows, pool: CoinPool) -> tuple[str, ...]:
-    """What must be known of a training in parts. pool: with the coins that became versions."""
+def large_notes(rows: PoolRows, pool: CoinPool, *, has_fits: bool) -> tuple[str, ...]:
+    """What must be known of a training in parts. pool: with the coins that became versions, where there are fits."""
     taught = len(rows.matrix.panel.coins)
+    read = f"{len(pool.coins):,} coins were read in parts"
+    if not has_fits:
+        return (f"{read}, and {len(pool.named):,} of them were scored",)
     return (
-        f"{len(pool.coins):,} coins were read in parts: {len(rows.matrix):,} bars of {taught:,} taught the models,"
+        f"{read}: {len(rows.matrix):,} bars of {taught:,} taught the models,"
         " which look at no feature that compares the coins of a moment",
         f"{len(pool.named):,} coins have a new version of each model; for all of them: cryptocast registry list",
     )

@@ -6,6 +6,7 @@ horizons, its pool.
 
 from collections import defaultdict
 from dataclasses import dataclass
+from typing import Final
 
 from cryptocast.config import Config
 from cryptocast.kinds import KINDS, in_order
@@ -13,6 +14,8 @@ from cryptocast.market import Market
 from cryptocast.registry import Registry, Version, VersionKey
 from cryptocast.workflows.feature_sets import outdated_versions
 from cryptocast.workflows.own_models import names_of_own
+
+NAMED: Final = 10  # coins that a note names
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +30,8 @@ class Refit:
 
     def in_words(self) -> str:
         """bitcoin/lightgbm and ethereum/lightgbm, as a note says it."""
-        names = ", ".join(f"{coin}/{kind}" for coin in self.coins for kind in self.kinds)
+        names = ", ".join(f"{coin}/{kind}" for coin in self.coins[:NAMED] for kind in self.kinds)
+        names += f" and those of {len(self.coins) - NAMED:,} more coins" if len(self.coins) > NAMED else ""
         return f"trained anew, because outdated: {names} ({self.market})"
 
 

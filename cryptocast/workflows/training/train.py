@@ -10,7 +10,7 @@ from typing import Final
 import msgspec
 
 from cryptocast.config import TUNABLE, Config
-from cryptocast.errors import DataError, NotInstalledError, UsageError
+from cryptocast.errors import CryptocastError, DataError, NotInstalledError, UsageError
 from cryptocast.evaluation.records import pooled_answers
 from cryptocast.folds import split_by_time
 from cryptocast.kinds import check_learns, in_order
@@ -59,11 +59,11 @@ from cryptocast.workflows.training.in_parts import (
     LargePool,
     LessonPlan,
     Marks,
+    audited_rows,
     draw_lessons,
     examine_all,
     large_notes,
     read_pool,
-    rows_of,
     with_baselines,
 )
 from cryptocast.workflows.training.outdated import Refit, outdated_fits
@@ -236,13 +236,14 @@ def _train_large(task: _Task, large: LargePool, spread: Spread, *, elsewhere: bo
     pool, notes = large.pool, list(task.notes)
     if task.older_than is not None:
         pool, young = due(task.context, pool, task.kinds, task.horizons, task.older_than)
-        large, notes = replace(large, pool=pool), [*notes, *young[:SHOWN]]
+        more = [f"so were {len(young) - SHOWN:,} more coins"] if len(young) > SHOWN else []
+        large, notes = replace(large, pool=pool), [*notes, *young[:SHOWN], *more]
     if not pool.named:
-        return _report(task, pool, [], [], notes)
+        return _report(task, replace(pool, bars={}), [], [], notes)
     context, adopted = _best_settings(task, pool)
     config, features = context.config, feature_set(context.config).of_single_coins
     plan, rows = draw_lessons(context, large, features, task.horizons, spread)
-    audit_notes = audit_words(config, rows_of(plan, large.parts(pool.named)[0]), context.progress)
+    audit_notes = audit_words(config, audited_rows(plan, large), context.progress)
     extra = help_for(context, pool, features, task.horizons)
     fits, too_short = _fit_all(_Training(context, rows, extra, {}), task, spread if elsewhere else None)
     together = hold_outs(rows.matrix, (), config.split, {kind: fit for kind, (fit, _) in fits.items()}, {})
@@ -252,8 +253,10 @@ def _train_large(task: _Task, large: LargePool, spread: Spread, *, elsewhere: bo
     )
     models = _register_all(context, replace(rows, pool=pool), fits, marks, together, extra.notes)
     shown = replace(pool, bars={coin: pool.bars[coin] for coin in pool.named[:SHOWN]})
-    notes += [*adopted, *audit_notes, *extra.notes, *too_short, *large_notes(rows, pool)]
-    return _report(task, shown, models, _forecasts_of(context, task.bars, models), notes)
+    forecasts, unanswered = _forecasts_of(context, task, models)
+    notes += [*adopted, *audit_notes, *pool.outside.notices, *extra.notes, *too_short]
+    notes += [*large_notes(rows, pool, has_fits=bool(fits)), *unanswered]
+    return _report(task, shown, models, forecasts, notes)
 
 
 def _exam(
@@ -298,15 +301,26 @@ def _scores(kind: str, coins: Sequence[str], marks: Mapping[str, Marks]) -> Hold
     return {(kind, coin): marks[coin].hold_out(kind) for coin in coins}
 
 
-def _forecasts_of(context: Context, bars: Resolved, models: Sequence[TrainedModel]) -> list[CoinForecast]:
-    """Those of the versions in the report, or of the baseline where there is none."""
-    maker, forecasts = ForecastMaker(context), list[CoinForecast]()
+def _forecasts_of(
+    context: Context, task: _Task, models: Sequence[TrainedModel]
+) -> tuple[list[CoinForecast], list[str]]:
+    """Those of the versions in the report, or of the baseline where there is none; and why some are missing: the
+    versions are there, whatever they can say now."""
+    maker, forecasts, notes, bars = ForecastMaker(context), list[CoinForecast](), list[str](), task.bars
     versions = [model for model in models if model.version is not None]
     for model in versions or models:
         version = None if model.version is None else f"{model.coin}/{model.kind}:{model.version}"
-        selection = Selection((model.coin,), choice_of(bars.source), bars.vs, bars.granularity, bars.now, stored=True)
-        forecasts += maker.forecast(Request(selection, model=model.kind, version=version)).forecasts
-    return forecasts
+        which = Selection((model.coin,), choice_of(bars.source), bars.vs, bars.granularity, bars.now, bars.as_of)
+        which = replace(which, stored=True)
+        # The version says which model it is; not every kind can be asked for by its name.
+        kind = model.kind if version is None else None
+        try:
+            (own,) = maker.forecast(Request(which, model=kind, horizons=task.horizons, version=version)).forecasts
+        except CryptocastError as error:
+            notes.append(str(error))
+        else:
+            forecasts.append(msgspec.structs.replace(own, model_requested=model.kind))
+    return forecasts, notes
 
 
 def _best_settings(task: _Task, pool: CoinPool) -> tuple[Context, list[str]]:

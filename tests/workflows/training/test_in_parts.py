@@ -1,7 +1,8 @@
 """A pool too large to be held at once: the same numbers however it is dealt, and every coin answered for."""
 
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,8 +11,9 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
-from cryptocast.config import TrainConfig
+from cryptocast.config import FeaturesConfig, SeriesConfig, TrainConfig
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import DataError, UsageError
@@ -23,14 +25,16 @@ from cryptocast.models.boosting import LightGBMLearner
 from cryptocast.models.fitting import fit_in_time
 from cryptocast.registry import Version, VersionKey
 from cryptocast.spread import InTurn
-from cryptocast.workflows.coin_pool import gather, pool_rows
-from cryptocast.workflows.context import Context, Selection
-from cryptocast.workflows.forecast import Request, forecast
+from cryptocast.workflows.coin_pool import CoinPool, gather, pool_rows
+from cryptocast.workflows.context import Context, Resolved, Selection
+from cryptocast.workflows.feature_sets import feature_set, feature_set_of
+from cryptocast.workflows.forecast import Request, forecast, pool_of_fit
+from cryptocast.workflows.market_data.outside_shelf import OutsideShelf
 from cryptocast.workflows.market_data.stored_series import every_coin
 from cryptocast.workflows.reports import TrainReport
 from cryptocast.workflows.training import in_parts
 from cryptocast.workflows.training import train as training
-from cryptocast.workflows.training.in_parts import parts_of
+from cryptocast.workflows.training.in_parts import draw_lessons, parts_of, read_pool, rows_of
 from cryptocast.workflows.training.train import Order, train
 from tests.conftest import simulated_candles
 from tests.workflows.backtesting.small_runs import context
@@ -211,6 +215,215 @@ def test_fits_that_are_made_elsewhere_are_those_made_here(tmp_path: Path) -> Non
     assert here.first.save() == there.first.save()
     np.testing.assert_array_equal(here.hold_out.forecast.values, there.hold_out.forecast.values)
     assert "lstm" not in out_of_fold.SIDE_BY_SIDE  # its fits go on from each other
+
+
+def shortened(used: Context, coin: str, days: int) -> None:
+    """As if the coin had ended so many days ago."""
+    store, key = CandleStore(used.config.store.path, lock_timeout_s=5), SeriesKey(FILE, coin)
+    stored = store.load(key)
+    assert stored is not None
+    store.remove(key)
+    write(used, stored.candles.frame.head(-days))
+
+
+def test_what_a_version_cannot_say_now_costs_nothing_but_its_forecast(
+    tmp_path: Path, few_together: Callable[[int], None]
+) -> None:
+    few_together(2 * BARS)
+    used = store_of(tmp_path)
+    shortened(used, "bitcoin", 20)
+    report = trained(used, *COINS)
+    assert {model.coin for model in report.models if model.version} == set(COINS)
+    assert [one.coin for one in report.forecast.forecasts] == list(COINS[1:])
+    assert any("bitcoin/lightgbm:1 cannot answer: it learned from bars up to" in note for note in report.notes)
+
+
+@pytest.mark.parametrize("kind", ["har", "lightgbm"])
+def test_the_report_forecasts_what_was_trained(tmp_path: Path, few_together: Callable[[int], None], kind: str) -> None:
+    few_together(2 * BARS)
+    used = store_of(tmp_path)
+    report = train(used, Order(Selection(COINS, source="file", now=LAST), model=kind, horizons=(2, 5)))
+    own = report.forecast.forecasts[0]
+    assert (own.model_requested, own.model_used, own.version) == (kind, kind, 1)
+    assert [one.horizon for one in own.horizons] == [2, 5]
+
+
+def test_coins_without_a_row_are_no_reason_not_to_audit_the_others(
+    tmp_path: Path, few_together: Callable[[int], None]
+) -> None:
+    few_together(BARS)
+    used = store_of(tmp_path)
+    used = replace(used, config=structs.replace(used.config, train=structs.replace(used.config.train, audit=True)))
+    young = simulated_candles(("aaa",), BARS)
+    write(used, young.with_columns(pl.col("close_time") + (LAST - young["close_time"][-1])).tail(7))
+    report = trained(used, "aaa", *COINS)
+    assert {model.coin for model in report.models} == set(COINS)
+    assert [(error.coin, "too few bars" in error.error) for error in report.left_out] == [("aaa", True)]
+
+
+def test_a_coin_that_ended_before_the_hold_out_has_no_version_whoever_is_in_its_part(
+    tmp_path: Path, few_together: Callable[[int], None]
+) -> None:
+    found = []
+    for bars in (BARS, 100 * BARS):
+        few_together(bars)
+        used = store_of(tmp_path / str(bars))
+        shortened(used, "monero", 200)
+        report = trained(used, *COINS)
+        own = version(used, "solana").hold_out
+        found.append((report.left_out, {model.coin for model in report.models}, own.start, own.end))
+    assert found[0] == found[1]
+    assert [error.coin for error in found[0][0]] == ["monero"]
+
+
+def test_of_the_baseline_alone_it_is_said_that_coins_were_scored(
+    tmp_path: Path, few_together: Callable[[int], None]
+) -> None:
+    few_together(2 * BARS)
+    report = trained(store_of(tmp_path), *COINS, model="baseline")
+    assert report.notes == ("6 coins were read in parts, and 6 of them were scored",)
+
+
+def test_coins_that_are_left_alone_are_counted_where_they_are_many(
+    tmp_path: Path, few_together: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_together(2 * BARS)
+    monkeypatch.setattr(training, "SHOWN", 2)
+    used = store_of(tmp_path)
+    trained(used, *COINS)
+    order = Order(
+        Selection(COINS, source="file", now=LAST), model="lightgbm", horizons=(1, 7), older_than=timedelta(days=7)
+    )
+    report = train(used, order)
+    assert [note.split()[0] for note in report.notes[:2]] == ["bitcoin", "ethereum"]
+    assert report.notes[2:] == ("so were 4 more coins",)
+    assert (report.models, report.data) == ((), ())
+
+
+def test_the_bitcoin_of_a_forecast_is_that_of_the_training(tmp_path: Path, few_together: Callable[[int], None]) -> None:
+    few_together(2 * BARS)
+    used = store_of(tmp_path)
+    trained(used, *COINS)
+    own, kraken = version(used, "solana"), Market("kraken", "usd", "daily")
+    other = simulated_candles(("bitcoin",), BARS, seed=5)
+    other = other.with_columns(pl.col("close_time") + (LAST - other["close_time"][-1]))
+    CandleStore(used.config.store.path, lock_timeout_s=5).write(SeriesKey(kraken, "bitcoin"), other, fetched_at=LAST)
+    selection = Selection(("solana",), source="file", now=LAST).resolved(used.config)
+    (pool,) = gather(used, selection, pool=())
+    near, _ = pool_of_fit(used, replace(selection, source="kraken"), pool, own)
+    assert near.bars["bitcoin"].candles.provenance.key.source == "file"
+
+
+MOOD = """
+import polars as pl
+from cryptocast.features import Feature
+FEATURES = (Feature("my_mood", "market", pl.col("mood").rolling_mean(3), 2, 2, source="mine", unit="log"),)
+"""
+
+
+class Elsewhere(InTurn):
+    """Whoever works sees no file of this machine, and is sent what he needs. before: hears of each job."""
+
+    def __init__(self, before: Callable[[], None]) -> None:
+        self.before = before
+
+    def sees(self, folder: Path) -> bool:
+        return False
+
+    def __call__(self, work: Callable[[S, J], R], shared: S, jobs: Iterable[J]) -> Iterator[R]:
+        for job in jobs:
+            self.before()
+            yield work(shared, job)
+
+
+def test_an_outside_series_is_read_once_before_the_parts(
+    tmp_path: Path, few_together: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_together(2 * BARS)
+    used = store_of(tmp_path)
+    (tmp_path / "mine.py").write_text(MOOD)
+    mood = tmp_path / "mood.csv"
+    days = [LAST - timedelta(days=day) for day in range(BARS + 5, 0, -1)]
+    pl.DataFrame({"time": days, "value": np.sin(np.arange(len(days)))}).write_csv(mood)
+    config = structs.replace(
+        used.config,
+        features=FeaturesConfig(file=str(tmp_path / "mine.py")),
+        series={"mood": SeriesConfig(file=str(mood), known_after="1d")},
+    )
+    used = replace(used, config=config)
+    reads = []
+    read = OutsideShelf._read
+    monkeypatch.setattr(OutsideShelf, "_read", lambda shelf, name: reads.append(name) or read(shelf, name))
+    trained(used, *COINS)
+    fit = version(used, "solana").manifest
+    assert reads.count("mood") <= 1 + len(COINS)  # the forecasts of the report read it too
+    assert "my_mood" in (*fit.features, *fit.dropped)
+
+    spread = Elsewhere(lambda: None)
+    request = Selection(COINS, source="file", now=LAST).resolved(config)
+    (large,) = read_pool(used, request, (), spread, is_here=False)
+    features = feature_set(config).of_single_coins
+    plan, rows = draw_lessons(used, large, features, (1, 7), spread)
+    mood.unlink()
+    assert np.isfinite(rows.matrix.features[:, rows.matrix.feature_names.index("my_mood")]).mean() > 0.9
+    assert len(rows_of(plan, large.parts(COINS)[0]).matrix)
+
+
+RANK = """
+import polars as pl
+from cryptocast.features import Feature
+FEATURES = (
+    Feature("my_rank", "market", pl.col("volume").rank(), 0, 0, source="mine", unit="rank", scope="moment"),
+)
+"""
+
+
+def test_a_version_does_not_rest_on_a_file_of_which_it_reads_nothing(
+    tmp_path: Path, few_together: Callable[[int], None]
+) -> None:
+    few_together(2 * BARS)
+    used = store_of(tmp_path)
+    (tmp_path / "mine.py").write_text(RANK)
+    features = FeaturesConfig(file=str(tmp_path / "mine.py"))
+    trained(replace(used, config=structs.replace(used.config, features=features)), *COINS)
+    own = version(used, "solana")
+    assert feature_set_of(own, used.config).digest == own.manifest.feature_hash
+
+
+def test_bars_with_a_volume_of_their_own_are_not_read_together_with_others(tmp_path: Path) -> None:
+    used = store_of(tmp_path)
+    request = Selection(COINS, source="file", now=LAST).resolved(used.config)
+    (large,) = read_pool(used, request, (), InTurn(), is_here=True)
+    assert [part.coins for part in large.parts(COINS)] == [tuple(sorted(COINS))]
+    bars = dict(large.pool.bars)
+    for coin in ("solana", "bitcoin"):
+        facts = bars[coin].candles.provenance
+        key = replace(facts.key, market=Market("coingecko", "usd", "hourly"))
+        bars[coin] = replace(bars[coin], candles=replace(bars[coin].candles, provenance=replace(facts, key=key)))
+    mixed = replace(large, pool=replace(large.pool, bars=bars))
+    assert [part.coins for part in mixed.parts(COINS)] == [
+        ("dogecoin", "ethereum", "litecoin", "monero"),
+        ("bitcoin", "solana"),
+    ]
+
+
+def test_a_dead_network_is_waited_for_once(tmp_path: Path, few_together: Callable[[int], None]) -> None:
+    few_together(2 * BARS)
+    used = store_of(tmp_path)
+    asked = []
+
+    def gathered(context: Context, request: Resolved, **how: bool | tuple[str, ...]) -> tuple[CoinPool, ...]:
+        asked.append(how["fetch_allowed"])
+        pools = gather(context, request, pool=(), fetch_allowed=False)
+        failed = replace(next(iter(pools[0].bars.values())).age, failed=True)
+        return tuple(
+            replace(pool, bars={coin: replace(one, age=failed) for coin, one in pool.bars.items()}) for pool in pools
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(in_parts, "gather", gathered)
+        read_pool(used, Selection(COINS, source="auto", now=LAST).resolved(used.config), (), InTurn(), is_here=True)
+    assert asked == [True, False]
 
 
 def test_every_coin_of_the_store_can_be_meant_without_a_name(tmp_path: Path) -> None:
