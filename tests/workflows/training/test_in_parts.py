@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from cryptocast.config import FeaturesConfig, SeriesConfig, TrainConfig
+from cryptocast.data.outside.series import OutsideSeries
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import DataError, UsageError
@@ -351,9 +352,14 @@ def test_an_outside_series_is_read_once_before_the_parts(
         series={"mood": SeriesConfig(file=str(mood), known_after="1d")},
     )
     used = replace(used, config=config)
-    reads = []
+    reads: list[str] = []
     read = OutsideShelf._read
-    monkeypatch.setattr(OutsideShelf, "_read", lambda shelf, name: reads.append(name) or read(shelf, name))
+
+    def counted(shelf: OutsideShelf, name: str) -> OutsideSeries:
+        reads.append(name)
+        return read(shelf, name)
+
+    monkeypatch.setattr(OutsideShelf, "_read", counted)
     trained(used, *COINS)
     fit = version(used, "solana").manifest
     assert reads.count("mood") <= 1 + len(COINS)  # the forecasts of the report read it too
