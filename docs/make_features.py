@@ -126,10 +126,10 @@ that need features run it with your rights: name only files that you trust. Noth
 
 walks lightgbm (or `--model`) forward twice over the same bars, by the steps of `[backtest]`: with all features, and
 with all but this one. Horizon by horizon it says how much lower the CRPS is with the feature, the 95 % interval of that
-gain, and *yes*, *no* (the forecasts are worse with it) or *cannot tell*. The losses are paired by forecast and averaged
-by date over the coins; the test is that of the backtest (Diebold-Mariano, corrected for the horizons by Holm). The
-question is what the feature adds to all the others: one with a near-duplicate in the catalogue adds nothing. Name the
-coins of your pool to test on more than one. Try twenty features that are worth nothing, and one of them says yes.
+gain, and *yes*, *no* (the forecasts are worse with it) or *not enough data*. The losses are paired by forecast and
+averaged by date over the coins; the test is that of the backtest (Diebold-Mariano, corrected for the horizons by Holm).
+The question is what the feature adds to all the others: one with a near-duplicate in the catalogue adds nothing. Name
+the coins of your pool to test on more than one. Try twenty features that are worth nothing, and one of them says yes.
 
 ## Outside series
 

@@ -448,11 +448,7 @@ def forecast(
     if not engine.chosen().is_here:
         raise UsageError("--engine and --jobs spread the forecasts of many coins: add --all.")
     if history:
-        if order is not None or selection.now is not None or selection.as_of is not None:
-            raise UsageError("--history shows what was recorded: leave out --now, --as-of and sample paths.")
-        if files.plot is not None:
-            raise UsageError("--plot draws the forecast of now, not --history.")
-        _show_history(session, replace(request, intervals=intervals), files.out)
+        _show_history(session, replace(request, intervals=intervals), files, order)
         return
     whole = _document(context, request, order)
     document = only_levels(whole, intervals)
@@ -493,11 +489,16 @@ def _draw(context: "Context", document: "ForecastDocument", path: Path) -> None:
     write_picture(forecast_picture(pictured(context, document)), path)
 
 
-def _show_history(session: Session, request: "Request", out: Path | None) -> None:
+def _show_history(session: Session, request: "Request", files: ForecastFiles, order: "PathOrder | None") -> None:
     from cryptocast.cli.screens.forecast_history import history_screen
     from cryptocast.workflows.lifecycle.forecast_history import forecast_history
 
-    session.show(forecast_history(session.context(), request, out), lambda record: history_screen(record, out))
+    if order is not None or request.selection.now is not None or request.selection.as_of is not None:
+        raise UsageError("--history shows what was recorded: leave out --now, --as-of and sample paths.")
+    if files.plot is not None:
+        raise UsageError("--plot draws the forecast of now, not --history.")
+    record = forecast_history(session.context(), request, files.out)
+    session.show(record, lambda record: history_screen(record, files.out))
 
 
 def backtest(

@@ -1,8 +1,9 @@
 """fetch, data, features: what there is to learn from."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Final, Literal, TypeAlias
 
 import typer
 
@@ -21,6 +22,9 @@ from cryptocast.cli.options import (
 from cryptocast.cli.session import Session, failed
 from cryptocast.cli.values import moment
 from cryptocast.errors import UsageError
+
+if TYPE_CHECKING:
+    from cryptocast.workflows.engines import Engine
 
 PANEL: Final = "Data"
 BAD_DATA: Final = 3
@@ -275,18 +279,9 @@ def features(
     from cryptocast.workflows import features as use
 
     switches = {"--list": catalogue, "--audit": audit, "--importance": importance, "--ablate": ablate is not None}
-    modes = [name for name, is_on in switches.items() if is_on]
-    if len(modes) > 1 or (modes and out is not None):
-        raise UsageError(
-            f"These options exclude each other: {', '.join([*modes, '--out'] if out else modes)}. Choose one."
-        )
+    where = _feature_engine(engine, [name for name, is_on in switches.items() if is_on], out)
     if family is not None and not catalogue:
         raise UsageError("--family needs --list: cryptocast features --list --family volatility")
-    where = engine.chosen()
-    if where.kind == "local" and engine.jobs is not None:
-        raise UsageError("--jobs needs --engine dask; locally all threads are used.")
-    if where.kind == "dask" and modes:
-        raise UsageError(f"--engine dask builds feature tables only and cannot be combined with {modes[0]}.")
     if catalogue:
         session.show(use.catalogue(session.config, family), screens.catalogue_screen)
     elif audit:
@@ -304,3 +299,18 @@ def features(
         session.show(use.save_features(session.context(), bars.selection(coins), out, where), screens.rows_screen)
     else:
         session.show(use.latest_features(session.context(), bars.selection(coins), where), screens.rows_screen)
+
+
+def _feature_engine(engine: Engines, modes: Sequence[str], out: Path | None) -> "Engine":
+    """Where the table is computed. modes: the options that ask for something else. UsageError for what excludes each
+    other."""
+    if len(modes) > 1 or (modes and out is not None):
+        raise UsageError(
+            f"These options exclude each other: {', '.join([*modes, '--out'] if out else modes)}. Choose one."
+        )
+    where = engine.chosen()
+    if where.kind == "local" and engine.jobs is not None:
+        raise UsageError("--jobs needs --engine dask; locally all threads are used.")
+    if where.kind == "dask" and modes:
+        raise UsageError(f"--engine dask builds feature tables only and cannot be combined with {modes[0]}.")
+    return where

@@ -9,7 +9,7 @@ from rich.text import Text
 from cryptocast.cli.screens.data_used import data_sheet, left_out_lines
 from cryptocast.cli.tables import Column, Columns, Sheet, note, table
 from cryptocast.number_format import NOTHING, ahead, count, digits, percent, when
-from cryptocast.workflows.backtesting.ablation import AblatedHorizon, Answer, FeatureAblation
+from cryptocast.workflows.backtesting.ablation import AblatedHorizon, FeatureAblation
 from cryptocast.workflows.features import (
     AuditCheck,
     AuditReport,
@@ -19,7 +19,7 @@ from cryptocast.workflows.features import (
     FeatureRows,
     FeatureWeight,
 )
-from cryptocast.workflows.reports import p_number
+from cryptocast.workflows.reports import WORDS, AnswerWord, p_number
 
 BAR: Final = 24
 MOST_USED: Final = 30
@@ -39,12 +39,7 @@ CHECKS: Final[Columns[AuditCheck]] = (
     (Column("differ", "right"), lambda check: f"{check.found:,}"),
     (Column("what must agree", wraps=True), lambda check: check.what),
 )
-HELPS: Final[Mapping[Answer, str]] = {"yes": "green", "no": "red", "cannot tell": "yellow"}
-ABLATED: Final[Mapping[Answer, str]] = {
-    "yes": "Yes.",
-    "no": "No: the forecasts are worse with it.",
-    "cannot tell": "These bars cannot tell.",
-}
+HELPS: Final[Mapping[AnswerWord, str]] = {"yes": "green", "no": "red", "not_enough_data": "yellow"}
 
 
 def catalogue_screen(catalogue: Catalogue) -> Iterator[RenderableType]:
@@ -140,12 +135,16 @@ def _moved(value: float | None, sign: str = "") -> str:
     return NOTHING if value is None else f"{100.0 * value:{sign}.2f}"
 
 
+def _helps(answer: AnswerWord) -> str:
+    return f"{WORDS[answer].capitalize()}{': the forecasts are worse with it' if answer == 'no' else ''}."
+
+
 def ablation_screen(report: FeatureAblation) -> Iterator[RenderableType]:
     """The answer, then a line for each horizon."""
     yield from data_sheet(report.data, report.granularity, report.vs)
     yield from left_out_lines(report.left_out)
     yield from (Text(f"Note: {text}", style="yellow") for text in report.notes)
-    yield Text(f"Does {report.feature} help {report.model}? {ABLATED[report.helps]}", style=HELPS[report.helps])
+    yield Text(f"Does {report.feature} help {report.model}? {_helps(report.helps)}", style=HELPS[report.helps])
     columns: Columns[AblatedHorizon] = (
         (Column("ahead"), lambda row: ahead(row.horizon, report.granularity)),
         (Column("gain %", "right"), lambda row: percent(row.gain, 2, signed=True)),
@@ -153,7 +152,7 @@ def ablation_screen(report: FeatureAblation) -> Iterator[RenderableType]:
         (Column("p helps", "right", leaves=2), lambda row: p_number(row.p_helps) or NOTHING),
         (Column("p harms", "right", leaves=2), lambda row: p_number(row.p_harms) or NOTHING),
         (Column("dates", "right", leaves=1), lambda row: f"{row.dates:,}"),
-        (Column("helps"), lambda row: Text(row.helps, style=HELPS[row.helps])),
+        (Column("helps"), lambda row: Text(WORDS[row.helps], style=HELPS[row.helps])),
     )
     midnight = report.granularity == "daily"
     span = f"{when(report.start, midnight=midnight)} to {when(report.end, midnight=midnight)}"

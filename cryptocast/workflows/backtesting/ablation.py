@@ -3,14 +3,14 @@
 import time
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import msgspec
 import numpy as np
 
 from cryptocast.arrays import FloatArray
 from cryptocast.errors import UsageError
-from cryptocast.evaluation.answers import ALPHA
+from cryptocast.evaluation.answers import ALPHA, AnswerWord
 from cryptocast.evaluation.scores import ScoreSheet
 from cryptocast.registry.references import nearest
 from cryptocast.scoring.diebold_mariano import DieboldMariano, diebold_mariano
@@ -22,8 +22,6 @@ from cryptocast.workflows.coin_pool import data_used, moment
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.reports import CoinError, DataUsed
-
-Answer: TypeAlias = Literal["yes", "no", "cannot tell"]
 
 
 class AblatedHorizon(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,17 +39,17 @@ class AblatedHorizon(msgspec.Struct, frozen=True, kw_only=True):
     upper: float | None
     p_helps: float | None
     p_harms: float | None
-    helps: Answer
+    helps: AnswerWord
 
 
 class FeatureAblation(msgspec.Struct, frozen=True, kw_only=True):
     """Whether a feature helps a model. helps: yes if it does at some horizon and harms at none, no if it harms at some.
     changed: share of the forecasts that are not the same without it."""
 
-    schema: Literal["cryptocast.ablation/1"] = "cryptocast.ablation/1"
+    schema: Literal["cryptocast.ablation/2"] = "cryptocast.ablation/2"
     feature: str
     model: str
-    helps: Answer
+    helps: AnswerWord
     changed: float
     granularity: str
     vs: str
@@ -161,10 +159,10 @@ def _horizon(sides: _Sides, column: int, helps: float, harms: float) -> AblatedH
         upper=gain.upper,
         p_helps=None if np.isnan(helps) else helps,
         p_harms=None if np.isnan(harms) else harms,
-        helps="yes" if helps < ALPHA else "no" if harms < ALPHA else "cannot tell",
+        helps="yes" if helps < ALPHA else "no" if harms < ALPHA else "not_enough_data",
     )
 
 
-def _answer(answers: list[Answer]) -> Answer:
+def _answer(answers: list[AnswerWord]) -> AnswerWord:
     """Over the horizons."""
-    return next((word for word in ("no", "yes") if word in answers), "cannot tell")
+    return "no" if "no" in answers else "yes" if "yes" in answers else "not_enough_data"

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from cryptocast.cli.screens.features import _helps
 from tests.cli.commands import Run, check_fit
 
 
@@ -32,3 +33,11 @@ def test_the_audit_fits_and_says_that_nothing_uses_the_future(run: Run, own: Pat
     ended = run("features", "bitcoin", "--audit", folder=own)
     check_fit(ended, 80)
     assert "No feature, label or fit uses the future" in ended.out
+
+
+def test_whether_a_feature_helps_is_said_in_the_words_of_every_other_answer() -> None:
+    assert [_helps(word) for word in ("yes", "no", "not_enough_data")] == [
+        "Yes.",
+        "No: the forecasts are worse with it.",
+        "Not enough data.",
+    ]

@@ -62,8 +62,8 @@ def test_a_feature_that_knows_the_next_bar_helps_there_and_by_how_much_is_said(p
 
 def test_a_feature_that_says_nothing_changes_nothing(peeking: Context) -> None:
     report = ablate(peeking, BITCOIN, "silent")
-    assert (report.helps, report.changed) == ("cannot tell", 0.0)
-    assert {(row.gain, row.helps) for row in report.horizons} == {(0.0, "cannot tell")}
+    assert (report.helps, report.changed) == ("not_enough_data", 0.0)
+    assert {(row.gain, row.helps) for row in report.horizons} == {(0.0, "not_enough_data")}
 
 
 def test_what_harms_is_a_no(peeking: Context) -> None:
@@ -78,7 +78,7 @@ def test_what_harms_is_a_no(peeking: Context) -> None:
     harmed = ablation._horizons(ablation._Sides("lightgbm", worse, whole))
     assert harmed[0].helps == "no"
     assert ablation._answer(["yes", "no"]) == "no"
-    assert ablation._answer(["yes", "cannot tell"]) == "yes"
+    assert ablation._answer(["yes", "not_enough_data"]) == "yes"
 
 
 def test_a_feature_that_there_is_not_is_named_with_the_nearest() -> None:
@@ -88,4 +88,4 @@ def test_a_feature_that_there_is_not_is_named_with_the_nearest() -> None:
 
 def test_the_document_is_json(peeking: Context) -> None:
     document = msgspec.json.decode(msgspec.json.encode(ablate(peeking, BITCOIN, "silent")))
-    assert document["schema"] == "cryptocast.ablation/1"
+    assert document["schema"] == "cryptocast.ablation/2"
