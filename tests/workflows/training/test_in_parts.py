@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from cryptocast.config import FeaturesConfig, ModelsConfig, SeriesConfig, TrainConfig
+from cryptocast.data.outside.series import OutsideSeries
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import DataError, UsageError
-from cryptocast.features.own import catalogue_set
+from cryptocast.features.own import FeatureSet, catalogue_set
 from cryptocast.market import Market
 from cryptocast.models import out_of_fold
 from cryptocast.models.base import FitRun
@@ -25,7 +26,7 @@ from cryptocast.models.boosting import LightGBMLearner
 from cryptocast.models.fitting import fit_in_time
 from cryptocast.registry import Version, VersionKey
 from cryptocast.spread import InTurn
-from cryptocast.workflows.coin_pool import CoinPool, gather, pool_rows
+from cryptocast.workflows.coin_pool import CoinPool, PoolRows, gather, pool_rows
 from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.feature_sets import feature_set, feature_set_of
@@ -202,9 +203,12 @@ def test_an_archive_of_a_large_pool_is_scored_on_its_own_coins(
     path = tmp_path / "early.zip"
     export_version(there.registry(), version(there, "solana"), path, whole_fit=False, overwrite=False)
     asked: list[tuple[str, ...]] = []
-    monkeypatch.setattr(
-        local_hold_out, "pool_rows", lambda pool, *rest: (asked.append(pool.coins), pool_rows(pool, *rest))[1]
-    )
+
+    def noted(pool: CoinPool, features: FeatureSet, horizons: tuple[int, ...]) -> PoolRows:
+        asked.append(pool.coins)
+        return pool_rows(pool, features, horizons)
+
+    monkeypatch.setattr(local_hold_out, "pool_rows", noted)
     (row,) = import_archive(here.registry(), path, dry_run=False, who="ada", now=LAST, scoring=here).versions
     assert row.scored == 89
     assert [set(coins) for coins in asked] == [{"bitcoin", "solana"}]
@@ -395,9 +399,14 @@ def test_an_outside_series_is_read_once_before_the_parts(
         series={"mood": SeriesConfig(file=str(mood), known_after="1d")},
     )
     used = replace(used, config=config)
-    reads = []
+    reads = list[str]()
     read = OutsideShelf._read
-    monkeypatch.setattr(OutsideShelf, "_read", lambda shelf, name: reads.append(name) or read(shelf, name))
+
+    def noted(shelf: OutsideShelf, name: str) -> OutsideSeries:
+        reads.append(name)
+        return read(shelf, name)
+
+    monkeypatch.setattr(OutsideShelf, "_read", noted)
     trained(used, *COINS)
     fit = version(used, "solana").manifest
     assert reads.count("mood") <= 1 + len(COINS)  # the forecasts of the report read it too
@@ -454,14 +463,16 @@ def test_bars_with_a_volume_of_their_own_are_not_read_together_with_others(tmp_p
 def test_a_dead_network_is_waited_for_once(tmp_path: Path, few_together: Callable[[int], None]) -> None:
     few_together(2 * BARS)
     used = store_of(tmp_path)
-    asked = []
+    asked = list[bool]()
 
-    def gathered(context: Context, request: Resolved, **how: bool | tuple[str, ...]) -> tuple[CoinPool, ...]:
-        asked.append(how["fetch_allowed"])
-        pools = gather(context, request, pool=(), fetch_allowed=False)
+    def gathered(
+        context: Context, request: Resolved, *, pool: tuple[str, ...], fetch_allowed: bool
+    ) -> tuple[CoinPool, ...]:
+        asked.append(fetch_allowed)
+        pools = gather(context, request, pool=pool, fetch_allowed=False)
         failed = replace(next(iter(pools[0].bars.values())).age, failed=True)
         return tuple(
-            replace(pool, bars={coin: replace(one, age=failed) for coin, one in pool.bars.items()}) for pool in pools
+            replace(own, bars={coin: replace(one, age=failed) for coin, one in own.bars.items()}) for own in pools
         )
 
     with pytest.MonkeyPatch.context() as patch:
