@@ -358,6 +358,20 @@ def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
         pretrained.pretrained(used.config)
 
 
+def test_what_another_process_has_put_into_production_meanwhile_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    used = store_of(tmp_path, "monero", "solana", bars=60, last=NOW)
+    last_bars = {"monero": NOW, "solana": NOW}
+    adopt(used.config, used.registry(), FILE, {"solana": NOW}, now=NOW, who="ada")
+    before = used.registry().alias(VersionKey("solana", FILE, "lightgbm"), "production")
+    # As if it had happened since this process looked.
+    monkeypatch.setattr(pretrained, "_is_free", lambda *_: True)
+    adopt(used.config, used.registry(), FILE, last_bars, now=NOW, who="bob")
+    assert used.registry().alias(VersionKey("solana", FILE, "lightgbm"), "production") == before
+    assert used.registry().alias(VersionKey("monero", FILE, "lightgbm"), "production") is not None
+
+
 def test_a_killed_adoption_is_ended_by_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     used = store_of(tmp_path, "solana", bars=60, last=NOW)
     with monkeypatch.context() as patch:

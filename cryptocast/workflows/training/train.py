@@ -13,12 +13,12 @@ from cryptocast.config import TUNABLE, Config
 from cryptocast.errors import CryptocastError, DataError, NotInstalledError, UsageError
 from cryptocast.evaluation.records import pooled_answers
 from cryptocast.folds import split_by_time
-from cryptocast.kinds import check_learns, in_order
+from cryptocast.kinds import KINDS, check_learns, in_order
 from cryptocast.models.auxiliary_rows import with_help
 from cryptocast.models.base import Forecast
 from cryptocast.models.calibrated import fallback_reason
 from cryptocast.models.fitting import TrainingResult, fit_count
-from cryptocast.spread import Spread
+from cryptocast.spread import Spread, in_turn
 from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.auxiliary_history import ExtraRows, help_for
 from cryptocast.workflows.clean_candles import clean_frame
@@ -247,7 +247,9 @@ def _train_large(task: _Task, large: LargePool, spread: Spread, *, elsewhere: bo
     extra = help_for(context, pool, features, task.horizons)
     fits, too_short = _fit_all(_Training(context, rows, extra, {}), task, spread if elsewhere else None)
     together = hold_outs(rows.matrix, (), config.split, {kind: fit for kind, (fit, _) in fits.items()}, {})
-    marks, left_out = examine_all(context, large, _exam(config, plan, rows, fits, together), spread)
+    # The code of a model of the user's own is on this machine alone.
+    examiners = spread if fits.keys() <= KINDS.keys() else in_turn
+    marks, left_out = examine_all(context, large, _exam(config, plan, rows, fits, together), examiners)
     pool = replace(
         pool, named=tuple(coin for coin in pool.named if coin in marks), left_out=(*pool.left_out, *left_out)
     )

@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from cryptocast.config import FeaturesConfig, SeriesConfig, TrainConfig
+from cryptocast.config import FeaturesConfig, ModelsConfig, SeriesConfig, TrainConfig
 from cryptocast.data.outside.series import OutsideSeries
 from cryptocast.data.schema import SeriesKey
 from cryptocast.data.store import CandleStore
 from cryptocast.errors import DataError, UsageError
-from cryptocast.features.own import catalogue_set
+from cryptocast.features.own import FeatureSet, catalogue_set
 from cryptocast.market import Market
 from cryptocast.models import out_of_fold
 from cryptocast.models.base import FitRun
@@ -26,19 +26,24 @@ from cryptocast.models.boosting import LightGBMLearner
 from cryptocast.models.fitting import fit_in_time
 from cryptocast.registry import Version, VersionKey
 from cryptocast.spread import InTurn
-from cryptocast.workflows.coin_pool import CoinPool, gather, pool_rows
+from cryptocast.workflows.coin_pool import CoinPool, PoolRows, gather, pool_rows
 from cryptocast.workflows.context import Context, Resolved, Selection
+from cryptocast.workflows.engines import Engine
 from cryptocast.workflows.feature_sets import feature_set, feature_set_of
 from cryptocast.workflows.forecast import Request, forecast, pool_of_fit
+from cryptocast.workflows.lifecycle import local_hold_out
+from cryptocast.workflows.lifecycle.archives import export_version, import_archive
 from cryptocast.workflows.market_data.outside_shelf import OutsideShelf
 from cryptocast.workflows.market_data.stored_series import every_coin
 from cryptocast.workflows.reports import TrainReport
+from cryptocast.workflows.store_parts import coin_files
 from cryptocast.workflows.training import in_parts
 from cryptocast.workflows.training import train as training
 from cryptocast.workflows.training.in_parts import draw_lessons, parts_of, read_pool, rows_of
 from cryptocast.workflows.training.train import Order, train
 from tests.conftest import simulated_candles
 from tests.workflows.backtesting.small_runs import context
+from tests.workflows.test_own_models import example
 
 S = TypeVar("S")
 J = TypeVar("J")
@@ -177,6 +182,48 @@ def test_a_search_for_settings_is_of_few_coins(tmp_path: Path, few_together: Cal
     used = store_of(tmp_path)
     with pytest.raises(UsageError, match="cryptocast tune"):
         train(used, Order(Selection(COINS, source="file", now=LAST), model="lightgbm", horizons=(1,), tune=1))
+
+
+def test_a_worker_is_sent_no_bars_that_the_forecast_does_not_read(
+    tmp_path: Path, few_together: Callable[[int], None]
+) -> None:
+    few_together(2 * BARS)
+    used = store_of(tmp_path)
+    trained(used, *COINS)
+    files = coin_files(used, ("solana",), "usd", "daily")
+    assert {Path(name).stem for name in files if name.endswith(".parquet")} == {"bitcoin", "solana"}
+
+
+def test_an_archive_of_a_large_pool_is_scored_on_its_own_coins(
+    tmp_path: Path, few_together: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few_together(2 * BARS)
+    there, here = store_of(tmp_path / "there"), store_of(tmp_path / "here")
+    train(there, Order(Selection(COINS, source="file", now=LAST - timedelta(days=90)), model="lightgbm", horizons=(1,)))
+    path = tmp_path / "early.zip"
+    export_version(there.registry(), version(there, "solana"), path, whole_fit=False, overwrite=False)
+    asked: list[tuple[str, ...]] = []
+
+    def noted(pool: CoinPool, features: FeatureSet, horizons: tuple[int, ...]) -> PoolRows:
+        asked.append(pool.coins)
+        return pool_rows(pool, features, horizons)
+
+    monkeypatch.setattr(local_hold_out, "pool_rows", noted)
+    (row,) = import_archive(here.registry(), path, dry_run=False, who="ada", now=LAST, scoring=here).versions
+    assert row.scored == 89
+    assert [set(coins) for coins in asked] == [{"bitcoin", "solana"}]
+
+
+def test_a_model_of_the_users_own_is_examined_where_its_code_is(
+    tmp_path: Path, few_together: Callable[[int], None]
+) -> None:
+    few_together(2 * BARS)
+    used = store_of(tmp_path)
+    (tmp_path / "my_model.py").write_text(example())
+    used = replace(used, config=structs.replace(used.config, models=ModelsConfig(file=str(tmp_path / "my_model.py"))))
+    order = Order(Selection(COINS, source="file", now=LAST), model="weekday", horizons=(1, 7), engine=Engine(jobs=2))
+    report = train(used, order)
+    assert [one.model_used for one in report.forecast.forecasts] == ["weekday"] * len(COINS)
 
 
 class Backwards(InTurn):
@@ -352,14 +399,14 @@ def test_an_outside_series_is_read_once_before_the_parts(
         series={"mood": SeriesConfig(file=str(mood), known_after="1d")},
     )
     used = replace(used, config=config)
-    reads: list[str] = []
+    reads = list[str]()
     read = OutsideShelf._read
 
-    def counted(shelf: OutsideShelf, name: str) -> OutsideSeries:
+    def noted(shelf: OutsideShelf, name: str) -> OutsideSeries:
         reads.append(name)
         return read(shelf, name)
 
-    monkeypatch.setattr(OutsideShelf, "_read", counted)
+    monkeypatch.setattr(OutsideShelf, "_read", noted)
     trained(used, *COINS)
     fit = version(used, "solana").manifest
     assert reads.count("mood") <= 1 + len(COINS)  # the forecasts of the report read it too
@@ -416,14 +463,16 @@ def test_bars_with_a_volume_of_their_own_are_not_read_together_with_others(tmp_p
 def test_a_dead_network_is_waited_for_once(tmp_path: Path, few_together: Callable[[int], None]) -> None:
     few_together(2 * BARS)
     used = store_of(tmp_path)
-    asked = []
+    asked = list[bool]()
 
-    def gathered(context: Context, request: Resolved, **how: bool | tuple[str, ...]) -> tuple[CoinPool, ...]:
-        asked.append(how["fetch_allowed"])
-        pools = gather(context, request, pool=(), fetch_allowed=False)
+    def gathered(
+        context: Context, request: Resolved, *, pool: tuple[str, ...], fetch_allowed: bool
+    ) -> tuple[CoinPool, ...]:
+        asked.append(fetch_allowed)
+        pools = gather(context, request, pool=pool, fetch_allowed=False)
         failed = replace(next(iter(pools[0].bars.values())).age, failed=True)
         return tuple(
-            replace(pool, bars={coin: replace(one, age=failed) for coin, one in pool.bars.items()}) for pool in pools
+            replace(own, bars={coin: replace(one, age=failed) for coin, one in own.bars.items()}) for own in pools
         )
 
     with pytest.MonkeyPatch.context() as patch:

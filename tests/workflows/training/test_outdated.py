@@ -127,3 +127,10 @@ def test_a_key_is_fitted_once_and_as_production_was(tmp_path: Path) -> None:
     assert [version.number for version in outdated_versions(registry, Config())] == [1, 2]
     (refit,) = outdated_fits(registry, Config())
     assert (refit.horizons, refit.coins) == ((1, 14), (BITCOIN.coin,))
+
+
+def test_a_note_names_no_more_coins_than_one_reads() -> None:
+    coins = tuple(f"coin-{place:03}" for place in range(300))
+    words = Refit(Market("file", "usd", "daily"), (1,), coins, ("lightgbm",), coins).in_words()
+    assert "coin-009/lightgbm and those of 290 more coins (file" in words
+    assert "coin-010" not in words
