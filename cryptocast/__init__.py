@@ -20,20 +20,28 @@ if TYPE_CHECKING:
     from cryptocast.library import backtest as backtest
     from cryptocast.library import fetch as fetch
     from cryptocast.library import forecast as forecast
+    from cryptocast.library import forecast_all as forecast_all
+    from cryptocast.library import pretrain as pretrain
     from cryptocast.library import sample_paths as sample_paths
     from cryptocast.library import train as train
     from cryptocast.registry import Registry as Registry
     from cryptocast.workflows.backtesting.backtest import BacktestOrder as BacktestOrder
     from cryptocast.workflows.context import Context as Context
     from cryptocast.workflows.context import Selection as Selection
+    from cryptocast.workflows.engines import Engine as Engine
     from cryptocast.workflows.forecast import Request as Request
+    from cryptocast.workflows.forecast_all import AllOrder as AllOrder
     from cryptocast.workflows.market_data.fetch import FetchOrder as FetchOrder
+    from cryptocast.workflows.market_data.stored_series import every_coin as every_coin
     from cryptocast.workflows.progress import ProgressStep as ProgressStep
     from cryptocast.workflows.sample_paths import PathOrder as PathOrder
+    from cryptocast.workflows.training.pretrain import PretrainOrder as PretrainOrder
     from cryptocast.workflows.training.train import Order as Order
 
 _HOMES = {
+    "AllOrder": "workflows.forecast_all",
     "BAR_US": "data.schema",
+    "Engine": "workflows.engines",
     "FEATURES": "features.catalogue",
     "BacktestOrder": "workflows.backtesting.backtest",
     "Config": "config",
@@ -41,16 +49,20 @@ _HOMES = {
     "FetchOrder": "workflows.market_data.fetch",
     "Order": "workflows.training.train",
     "PathOrder": "workflows.sample_paths",
+    "PretrainOrder": "workflows.training.pretrain",
     "ProgressStep": "workflows.progress",
     "Registry": "registry",
     "Request": "workflows.forecast",
     "Selection": "workflows.context",
     "add_features": "features.builder",
     "backtest": "library",
+    "every_coin": "workflows.market_data.stored_series",
     "fetch": "library",
     "forecast": "library",
+    "forecast_all": "library",
     "load_config": "config",
     "load_sample": "data.sources.sample",
+    "pretrain": "library",
     "read_file": "data.sources.file.reader",
     "sample_paths": "library",
     "train": "library",

@@ -26,6 +26,8 @@ from cryptocast.workflows.context import Context, NoProgress, Progress
 from cryptocast.workflows.export import forecast_table
 from cryptocast.workflows.forecast import Request
 from cryptocast.workflows.forecast import forecast as _forecast
+from cryptocast.workflows.forecast_all import AllForecasts, AllOrder
+from cryptocast.workflows.forecast_all import forecast_all as _forecast_all
 from cryptocast.workflows.forecast_pictures import Closes, closes_before, forecast_picture
 from cryptocast.workflows.market_data.fetch import FetchOrder, FetchReport
 from cryptocast.workflows.market_data.fetch import fetch as _fetch
@@ -34,6 +36,8 @@ from cryptocast.workflows.progress import ProgressCalls, ProgressStep
 from cryptocast.workflows.reports import BacktestReport, CoinError, CoinForecast, ForecastDocument, TrainReport
 from cryptocast.workflows.sample_paths import PathOrder, PathReport
 from cryptocast.workflows.sample_paths import sample_paths as _sample_paths
+from cryptocast.workflows.training.pretrain import PretrainOrder, PretrainReport
+from cryptocast.workflows.training.pretrain import pretrain as _pretrain
 from cryptocast.workflows.training.train import Order
 from cryptocast.workflows.training.train import train as _train
 
@@ -141,6 +145,16 @@ def backtest(context: Context, order: BacktestOrder, *, progress: Reporting = No
 def train(context: Context, order: Order, *, progress: Reporting = None) -> TrainReport:
     """Train and register. Raises as `workflows.training.train.train`."""
     return _train(_reporting(context, progress), order)
+
+
+def pretrain(context: Context, order: PretrainOrder, *, progress: Reporting = None) -> PretrainReport:
+    """Fit one model for every coin, as a file. Raises as `workflows.training.pretrain.pretrain`."""
+    return _pretrain(_reporting(context, progress), order)
+
+
+def forecast_all(context: Context, order: AllOrder, *, progress: Reporting = None) -> AllForecasts:
+    """Forecast every coin of the store into Parquet files. Raises as `workflows.forecast_all.forecast_all`."""
+    return _forecast_all(_reporting(context, progress), order)
 
 
 def fetch(context: Context, order: FetchOrder, *, progress: Reporting = None) -> FetchReport:

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 Shared = TypeVar("Shared")
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+SAID: Final = 3  # workers of one processor that a sentence names
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,24 @@ class OtherProcessor:
     worker: str
     processor: str
 
-    def __str__(self) -> str:
-        return f"{self.worker} has another processor ({self.processor}): the last bits of its results may differ"
+
+def rounding_notes(others: Iterable[OtherProcessor]) -> tuple[str, ...]:
+    """A sentence for each of the other processors, with some of the workers that have it."""
+    workers: dict[str, list[str]] = {}
+    for other in others:
+        workers.setdefault(other.processor, []).append(other.worker)
+    return tuple(
+        f"{_listed(names)} {'has' if len(names) == 1 else 'have'} another processor ({processor}): the last bits of"
+        f" {'its' if len(names) == 1 else 'their'} results may differ"
+        for processor, names in workers.items()
+    )
+
+
+def _listed(workers: list[str]) -> str:
+    if len(workers) == 1:
+        return f"the worker {workers[0]}"
+    more = f" and {len(workers) - SAID:,} more" if len(workers) > SAID else ""
+    return f"the workers {', '.join(workers[:SAID])}{more}"
 
 
 class Spread(Protocol):

@@ -98,6 +98,26 @@ def test_a_long_frame_that_goes_in_and_forecasts_that_come_out_have_one_calendar
     assert ahead["ds"].iloc[0] > last
 
 
+def test_every_coin_of_the_store_can_be_named_and_forecast_with_progress(tmp_path: Path) -> None:
+    used, steps = context(tmp_path), list[cc.ProgressStep]()
+    bars = cc.load_sample("bitcoin").frame.tail(300).select(unique_id="coin", ds="close_time", y="close")
+    cc.fetch(used, cc.FetchOrder(frame=bars))
+    chosen = Selection(source="file")
+    assert cc.every_coin(used, chosen) == ("bitcoin",)
+    order = cc.AllOrder(Request(chosen, horizons=(1, 7)), tmp_path / "all", engine=cc.Engine())
+    report = cc.forecast_all(used, order, progress=steps.append)
+    assert (report.coins, report.errors) == (1, ())
+    assert pl.read_parquet(tmp_path / "all" / "*.parquet")["horizon"].to_list() == [1, 7]
+    assert [(step.task, step.done, step.total) for step in steps][-1] == ("forecasts", 1, 1)
+    with pytest.raises(UsageError, match="is there already"):
+        cc.pretrain(used, cc.PretrainOrder(chosen, _taken(tmp_path / "model.zip")))
+
+
+def _taken(path: Path) -> Path:
+    path.touch()
+    return path
+
+
 def test_a_forecast_is_a_table_a_picture_and_a_view(tmp_path: Path) -> None:
     assert FORECAST.to_polars()["horizon"].to_list() == [1, 7, 30]
     assert FORECAST.to_pandas()["coin"].tolist() == ["bitcoin"] * 3

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from cryptocast.spread import OtherProcessor, in_turn
+from cryptocast.spread import OtherProcessor, in_turn, rounding_notes
 
 
 def test_jobs_are_done_one_after_the_other_and_only_when_they_are_asked_for(tmp_path: Path) -> None:
@@ -23,6 +23,10 @@ def test_jobs_are_done_one_after_the_other_and_only_when_they_are_asked_for(tmp_
     assert in_turn.width == 1
 
 
-def test_a_worker_of_another_processor_is_a_fact_that_can_be_said() -> None:
-    said = str(OtherProcessor("tcp://10.0.0.7:41", "Z80"))
-    assert said == "tcp://10.0.0.7:41 has another processor (Z80): the last bits of its results may differ"
+def test_workers_of_other_processors_are_told_in_a_sentence_for_each_processor_however_many_they_are() -> None:
+    one, many = OtherProcessor("tcp://10.0.0.7:41", "Z80"), [OtherProcessor(f"w{n}", "6502") for n in range(9)]
+    assert rounding_notes([]) == ()
+    assert rounding_notes([many[0], one, *many[1:]]) == (
+        "the workers w0, w1, w2 and 6 more have another processor (6502): the last bits of their results may differ",
+        "the worker tcp://10.0.0.7:41 has another processor (Z80): the last bits of its results may differ",
+    )

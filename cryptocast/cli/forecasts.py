@@ -412,16 +412,14 @@ def forecast(
         ),
     ] = False,
     paths: PathOptions,
-    every: Annotated[
-        bool,
-        typer.Option("--all", metavar="", help="All coins that the store has, without fetching; needs --out."),
-    ] = False,
+    every: AllCoins = False,
     engine: Engines,
     verbose: Verbose = False,
 ) -> None:
     """Forecast now: a distribution for each horizon, a fan chart, and how far to trust it.
 
-    Or, with --history, the forecasts that were recorded once a bar, and whether the price came to lie inside.
+    Or, with --history, the forecasts that were recorded once a bar, and whether the price came to lie inside. With
+    --all nothing is fetched, and --out says where the forecasts go.
     """
     from cryptocast.cli.fan import BANDS
     from cryptocast.cli.screens.forecast import document_screen, only_levels

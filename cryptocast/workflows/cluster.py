@@ -21,7 +21,7 @@ from uuid import uuid4
 
 from cryptocast.addresses import shown_address, without_logins
 from cryptocast.errors import UpstreamError, UsageError
-from cryptocast.spread import Job, OtherProcessor, Result, Shared
+from cryptocast.spread import Job, OtherProcessor, Result, Shared, rounding_notes
 from cryptocast.workflows.context import Progress
 from cryptocast.workflows.environment import Environment, environment
 
@@ -256,7 +256,7 @@ class Cluster:
     def _mark(self, worker: str, processor: str) -> None:
         if processor != self.terms.environment.processor and worker not in self._others:
             self._others[worker] = OtherProcessor(worker, processor)
-            log.warning("%s", self._others[worker])
+            log.warning("%s", *rounding_notes([self._others[worker]]))
 
     def _ask(self, question: Callable[..., object], *arguments: object) -> dict[str, Any]:
         """The answer of each worker at once, whatever it is busy with, or the error there."""

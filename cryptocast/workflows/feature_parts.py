@@ -12,9 +12,9 @@ from cryptocast.features.builder import add_features, select_features
 from cryptocast.features.catalogue import Feature
 from cryptocast.features.market import BITCOIN
 from cryptocast.features.own import FeatureSet, catalogue_set, with_own
+from cryptocast.spread import Spread
 from cryptocast.workflows.coin_pool import CoinPool, candles_of, missing_needs
 from cryptocast.workflows.context import Progress, steps
-from cryptocast.workflows.engines import Engine, spread_on
 
 KEYS: Final = ["coin", "close_time"]
 
@@ -44,26 +44,22 @@ class Part:
 
 
 def spread_table(
-    engine: Engine, pool: CoinPool, features: FeatureSet, *, tail: int | None = None, progress: Progress
+    spread: Spread, pool: CoinPool, features: FeatureSet, *, tail: int | None = None, progress: Progress
 ) -> pl.DataFrame:
-    """The same table as `feature_table` makes, to the last bit, with the coins spread over the engine.
-
-    Its jobs are the parts that the coins are dealt into, 0 as many as a cluster has threads. Raises as `spread_on`
-    does, and ModelError if a worker computes other features.
+    """The same table as `feature_table` makes, to the last bit, with the coins dealt into as many parts as there are
+    jobs at once. Raises as the spread does, and ModelError if a worker computes other features.
     """
     candles = candles_of(pool, tail=tail, features=features.features)
     across = [feature for feature in features.features if feature.scope == "moment"]
-    with spread_on(engine, progress) as spread:
-        parts = list(_parts(pool, candles, engine.jobs or spread.width))
-        tables = []
-        with steps(progress, "features in parts", len(parts) + 1) as step:
-            results = spread(compute_part, _formulas(pool, features), parts)
-            for part in parts:
-                tables.append(next(results))
-                step(", ".join(part.coins[:3]))
-            # What compares the coins of a moment needs them all, and is little work beside the rest: done here.
-            here = add_features(candles.lazy(), across, bar_us=pool.bar_us, without=missing_needs(pool)).collect()
-            step("across coins")
+    parts, tables = list(_parts(pool, candles, spread.width)), list[pl.DataFrame]()
+    with steps(progress, "features in parts", len(parts) + 1) as step:
+        results = spread(compute_part, _formulas(pool, features), parts)
+        for part in parts:
+            tables.append(next(results))
+            step(", ".join(part.coins[:3]))
+        # What compares the coins of a moment needs them all, and is little work beside the rest: done here.
+        here = add_features(candles.lazy(), across, bar_us=pool.bar_us, without=missing_needs(pool)).collect()
+        step("across coins")
     whole = here.join(pl.concat(tables), on=KEYS, how="left", maintain_order="left")
     inputs = candles.select(*KEYS, *features.series)
     whole = whole.drop(features.series, strict=False).join(inputs, on=KEYS, how="left", maintain_order="left")

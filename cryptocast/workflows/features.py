@@ -18,10 +18,11 @@ from cryptocast.features.audit import AuditCheck, AuditReport
 from cryptocast.features.builder import required_history
 from cryptocast.features.catalogue import Feature
 from cryptocast.registry import Version, VersionReference
+from cryptocast.spread import Spread, rounding_notes
 from cryptocast.workflows.audits import audit_pool, audit_steps, raise_for_leaks
 from cryptocast.workflows.coin_pool import CoinPool, data_used, feature_table, gather, pool_of, pool_rows
 from cryptocast.workflows.context import Context, Selection, steps
-from cryptocast.workflows.engines import Engine
+from cryptocast.workflows.engines import Engine, spread_on
 from cryptocast.workflows.explanation import ShapValues, explain
 from cryptocast.workflows.feature_parts import spread_table
 from cryptocast.workflows.feature_sets import FeatureSet, feature_set
@@ -45,6 +46,7 @@ __all__ = [
     "save_features",
 ]
 
+HERE: Final = Engine()
 # `features --audit` takes the future away at this many moments; `train` at three.
 AUDIT_CUTS: Final = 8
 # Bars of the coin that SHAP values are computed on: a year of days.
@@ -83,7 +85,7 @@ class FeatureRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FeatureRows(msgspec.Struct, frozen=True, kw_only=True):
-    """The latest row of each coin, and where the whole table was written."""
+    """The latest row of each coin, and where the whole table was written. notes: what to know of who computed it."""
 
     schema: Literal["cryptocast.features/1"] = "cryptocast.features/1"
     granularity: str
@@ -92,6 +94,7 @@ class FeatureRows(msgspec.Struct, frozen=True, kw_only=True):
     data: tuple[DataUsed, ...]
     left_out: tuple[CoinError, ...]
     rows: tuple[FeatureRow, ...]
+    notes: tuple[str, ...] = ()
     written: str | None = None
     written_rows: int | None = None
 
@@ -150,17 +153,14 @@ def _facts(feature: Feature) -> FeatureFacts:
     return FeatureFacts(needs=tuple(sorted(feature.needs)), **{name: getattr(feature, name) for name in names})
 
 
-def latest_features(context: Context, selection: Selection, engine: Engine | None = None) -> FeatureRows:
-    """The features at the last close of each named coin, computed from the bars that serving would keep.
-
-    engine: where to compute them, here unless given.
-    """
+def latest_features(context: Context, selection: Selection, engine: Engine = HERE) -> FeatureRows:
+    """The features at the last close of each named coin, computed from the bars that serving would keep."""
     features = feature_set(context.config)
     tail = required_history(features.features) + 1
     return _rows(context, _pools(context, selection), features, tail=tail, engine=engine)[0]
 
 
-def save_features(context: Context, selection: Selection, path: Path, engine: Engine | None = None) -> FeatureRows:
+def save_features(context: Context, selection: Selection, path: Path, engine: Engine = HERE) -> FeatureRows:
     """The same, and the whole table of the named coins, candles beside features, as .csv or .parquet."""
     check_table_path(path)
     features = feature_set(context.config)
@@ -235,14 +235,16 @@ def _pools(context: Context, selection: Selection) -> tuple[CoinPool, ...]:
 
 
 def _rows(
-    context: Context, pools: tuple[CoinPool, ...], features: FeatureSet, *, tail: int | None, engine: Engine | None
+    context: Context, pools: tuple[CoinPool, ...], features: FeatureSet, *, tail: int | None, engine: Engine
 ) -> tuple[FeatureRows, pl.DataFrame]:
     """The latest rows of the named coins, and their whole tables below each other."""
     tables = []
-    for pool in pools:
-        # The whole pool, since features of the market look at all of its coins; then those that were named.
-        table = _table(context, pool, features, tail=tail, engine=engine)
-        tables.append(table.filter(pl.col("coin").is_in(list(pool.named))))
+    with spread_on(engine, context.progress) as spread:
+        for pool in pools:
+            # The whole pool, since features of the market look at all of its coins; then those that were named.
+            table = _table(context, pool, features, tail=tail, spread=None if engine.is_here else spread)
+            tables.append(table.filter(pl.col("coin").is_in(list(pool.named))))
+        others = rounding_notes(spread.others)
     table = pl.concat(tables)
     latest = table.group_by("coin", maintain_order=True).last()
     rows = tuple(
@@ -256,15 +258,16 @@ def _rows(
         data=tuple(row for pool in pools for row in data_used(pool) if row.coin in pool.named),
         left_out=tuple(dict.fromkeys(error for pool in pools for error in pool.left_out)),
         rows=rows,
+        notes=others,
     )
     return report, table
 
 
 def _table(
-    context: Context, pool: CoinPool, features: FeatureSet, *, tail: int | None, engine: Engine | None
+    context: Context, pool: CoinPool, features: FeatureSet, *, tail: int | None, spread: Spread | None
 ) -> pl.DataFrame:
-    if engine is not None and not engine.is_here:
-        return spread_table(engine, pool, features, tail=tail, progress=context.progress)
+    if spread is not None:
+        return spread_table(spread, pool, features, tail=tail, progress=context.progress)
     with steps(context.progress, "features", 1) as step:
         table = feature_table(pool, features.features, tail=tail)
         step(pool.source)

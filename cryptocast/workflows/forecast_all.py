@@ -19,10 +19,10 @@ import polars as pl
 from cryptocast.choices import TableLayout
 from cryptocast.config import Config
 from cryptocast.data.schema import BAR_US
-from cryptocast.data.sources.table import AUTO
 from cryptocast.data.tables import join_parquet, read_noted, write_noted
 from cryptocast.errors import CryptocastError, DataError, UsageError
 from cryptocast.kinds import SHIPPED
+from cryptocast.spread import rounding_notes
 from cryptocast.times import as_microseconds
 from cryptocast.workflows.context import Context, Resolved, steps
 from cryptocast.workflows.engines import Engine, spread_on
@@ -30,6 +30,7 @@ from cryptocast.workflows.environment import code_version
 from cryptocast.workflows.export import forecast_table
 from cryptocast.workflows.forecast import Request, check_request, forecast
 from cryptocast.workflows.market_data.resolve import open_store
+from cryptocast.workflows.market_data.stored_series import series_of
 from cryptocast.workflows.pretrained import NONE
 from cryptocast.workflows.reports import CoinError
 from cryptocast.workflows.store_parts import coin_files, registry_files, store_of
@@ -164,15 +165,10 @@ def _shared(context: Context, order: AllOrder) -> StoredBars:
 
 def _groups(context: Context, shared: StoredBars, bars: Resolved) -> list[CoinGroup]:
     sizes, hashes = dict[str, int](), dict[str, list[str]]()
-    for facts in open_store(context.config).ls():
-        key = facts.key
-        if (key.vs, key.granularity) == (bars.vs, bars.granularity) and bars.source in (AUTO, key.source):
-            sizes[key.coin] = sizes.get(key.coin, 0) + facts.rows
-            hashes.setdefault(key.coin, []).append(facts.content_hash)
-    if not sizes:
-        raise DataError(
-            f"The store has no {bars.granularity} bars in {bars.vs} of source {bars.source}. Fetch some first."
-        )
+    stored = {facts.key: facts for facts in open_store(context.config).ls()}
+    for key in series_of(stored, bars):
+        sizes[key.coin] = sizes.get(key.coin, 0) + stored[key].rows
+        hashes.setdefault(key.coin, []).append(stored[key].content_hash)
     facts_of_all = _facts(context, shared)
     # Features of the market read other coins: what decides a part are the bars of all.
     everything = sorted((coin, *sorted(hashes[coin])) for coin in sizes)
@@ -229,7 +225,7 @@ def _write_parts(
         for group, table in zip(groups, spread(forecast_group, shared, jobs), strict=True):
             write_noted(table.rows, folder / group.name, msgspec.json.encode(table.errors))
             step(", ".join(group.coins[:3]))
-        return tuple(map(str, spread.others))
+        return rounding_notes(spread.others)
 
 
 def _counted(paths: Sequence[Path]) -> tuple[int, list[CoinError]]:

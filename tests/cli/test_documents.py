@@ -97,6 +97,19 @@ def test_the_document_of_an_import_has_them_too(run: Run, own: Path) -> None:
     check("import", json.loads(ended.out))
 
 
+def test_the_document_of_the_forecasts_of_all_coins_has_them_too(run: Run, own: Path) -> None:
+    newborn = "date,open,high,low,close\n2020-01-16,1,1,1,1\n2020-01-17,1,1,1,1\n"
+    (own / "newborn.csv").write_text(newborn, encoding="utf-8")
+    assert run("fetch", "newborn", "--file", "newborn.csv", folder=own).code == 0
+    assert run("data", "export", "bitcoin", "--out", "bitcoin.csv", folder=own).code == 0
+    assert run("fetch", "bitcoin", "--file", "bitcoin.csv", folder=own).code == 0
+    ended = run("forecast", "--all", "--source", "file", "--out", "all", "--json", folder=own)
+    assert ended.code == 0, ended.err
+    document = json.loads(ended.out)
+    check("forecast-all", document)
+    assert (document["coins"], [error["coin"] for error in document["errors"]]) == (1, ["newborn"])
+
+
 def test_the_document_of_a_training_has_them_too(trained: Path) -> None:
     document = json.loads((trained / "train-12.json").read_text(encoding="utf-8"))
     check("train", document)

@@ -1,8 +1,12 @@
 """Features on a Dask cluster: the same values to the last bit, whoever computes them."""
 
+import os
+import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -13,10 +17,11 @@ from cryptocast.errors import ModelError, UpstreamError, UsageError
 from cryptocast.features.own import FeatureSet
 from cryptocast.workflows.coin_pool import CoinPool, feature_table, gather
 from cryptocast.workflows.context import Context, NoProgress, Selection
-from cryptocast.workflows.engines import Engine
+from cryptocast.workflows.engines import Engine, spread_on
+from cryptocast.workflows.environment import environment
 from cryptocast.workflows.feature_parts import Formulas, Part, compute_part, spread_table
 from cryptocast.workflows.feature_sets import feature_set
-from cryptocast.workflows.features import save_features
+from cryptocast.workflows.features import latest_features, save_features
 
 OWN = """
 import polars as pl
@@ -56,10 +61,16 @@ def features(tmp_path: Path) -> FeatureSet:
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def cluster() -> Iterator[Any]:
+    """Two workers, each a process of its own that is started again when it is killed."""
     distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
-        yield cluster.scheduler_address
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local:
+        yield local
+
+
+@pytest.fixture
+def address(cluster: Any) -> str:
+    return str(cluster.scheduler_address)
 
 
 def test_two_processes_make_the_table_of_one_to_the_last_bit(
@@ -67,7 +78,7 @@ def test_two_processes_make_the_table_of_one_to_the_last_bit(
 ) -> None:
     for tail, jobs in ((None, 0), (300, 3)):
         here = feature_table(pool, features.features, tail=tail)
-        there = spread_table(Engine("dask", jobs, address), pool, features, tail=tail, progress=NoProgress())
+        there = table_on(Engine("dask", jobs, address), pool, features, tail)
         assert_frame_equal(here, there, check_exact=True)
     used = context(tmp_path)
     saved = save_features(used, Selection(("ethereum",)), tmp_path / "there.csv", Engine("dask", 2, address))
@@ -97,7 +108,7 @@ def test_a_cluster_without_a_worker_is_said_in_one_line(
     with distributed.LocalCluster(n_workers=0, dashboard_address=None) as empty:
         engine = Engine("dask", 0, empty.scheduler_address)
         with pytest.raises(UpstreamError, match=r"has no worker\. Start some: dask worker tcp://"):
-            spread_table(engine, pool, features, progress=NoProgress())
+            table_on(engine, pool, features)
     with pytest.raises(UsageError, match="--address"):
         Engine("dask")
 
@@ -105,6 +116,46 @@ def test_a_cluster_without_a_worker_is_said_in_one_line(
 def test_features_of_the_market_are_there_for_a_coin_that_is_not_bitcoin(
     address: str, pool: CoinPool, features: FeatureSet
 ) -> None:
-    there = spread_table(Engine("dask", 3, address), pool, features, progress=NoProgress())
+    there = table_on(Engine("dask", 3, address), pool, features)
     last = there.filter(pl.col("coin") == "litecoin").tail(1)
     assert last.select("btc_ret_30", "rank_ret_30", "my_gap", "my_rank").null_count().sum_horizontal().item() == 0
+
+
+def table_on(engine: Engine, pool: CoinPool, features: FeatureSet, tail: int | None = None) -> pl.DataFrame:
+    with spread_on(engine) as spread:
+        return spread_table(spread, pool, features, tail=tail, progress=NoProgress())
+
+
+@pytest.mark.parametrize("steps", [0, pytest.param(1, marks=pytest.mark.slow), pytest.param(2, marks=pytest.mark.slow)])
+def test_a_worker_that_is_killed_costs_time_and_no_value(cluster: Any, tmp_path: Path, steps: int) -> None:
+    class Kills(NoProgress):
+        steps, killed = -1, list[int]()
+
+        def begin(self, task: str, total: int) -> None:
+            if task == "features in parts":
+                self.step("")
+
+        def step(self, note: str) -> None:
+            self.steps += 1
+            if self.steps == steps:
+                self.killed.append(next(worker.pid for worker in cluster.workers.values() if worker.pid))
+                os.kill(self.killed[0], signal.SIGKILL)
+
+    used, coins, kills = context(tmp_path), Selection(("ethereum", "litecoin")), Kills()
+    here = save_features(used, coins, tmp_path / "here.parquet")
+    engine = Engine("dask", 3, cluster.scheduler_address)
+    there = save_features(replace(used, progress=kills), coins, tmp_path / "there.parquet", engine)
+    assert len(kills.killed) == 1
+    assert there.rows == here.rows
+    tables = (pl.read_parquet(tmp_path / f"{name}.parquet") for name in ("here", "there"))
+    assert_frame_equal(*tables, check_exact=True)
+
+
+def test_a_worker_of_another_processor_is_told_in_the_report(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cryptocast.workflows.cluster.environment", lambda: replace(environment(), processor="Z80"))
+    report = latest_features(context(tmp_path), Selection(("ethereum",)), Engine("dask", 2, address))
+    (line,) = report.notes
+    assert line.startswith("the workers tcp://")
+    assert f"have another processor ({environment().processor})" in line

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -128,29 +130,68 @@ def test_what_cannot_be_written_or_found_is_refused_before_the_work(store: Path,
         written(tmp_path, tmp_path / "all")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
+    """Two workers, each a process of its own that is started again when it is killed."""
     distributed = pytest.importorskip("distributed", reason="needs the extra cryptocast[dask]")
-    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as found:
-        yield found
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local:
+        yield local
 
 
-def test_a_cluster_writes_the_same_rows_though_one_of_its_workers_is_killed(
-    store: Path, tmp_path: Path, cluster: Any
+@pytest.mark.parametrize(
+    ("steps", "workers"),
+    [(0, 1), *(pytest.param(*case, marks=pytest.mark.slow) for case in ((1, 1), (0, 2), (1, 2)))],
+)
+def test_a_cluster_writes_the_same_rows_though_workers_are_killed(
+    store: Path, tmp_path: Path, cluster: Any, steps: int, workers: int
 ) -> None:
     killed: list[int] = []
 
     class Kills(NoProgress):
+        steps = -1
+
         def begin(self, task: str, total: int) -> None:
             if task == "forecasts":
-                killed.append(next(iter(cluster.workers.values())).pid)
-                os.kill(killed[0], signal.SIGKILL)
+                self.step("")
+
+        def step(self, note: str) -> None:
+            self.steps += 1
+            if self.steps == steps:
+                killed.extend([worker.pid for worker in cluster.workers.values() if worker.pid][:workers])
+                for pid in killed:
+                    os.kill(pid, signal.SIGKILL)
 
     written(store, tmp_path / "here")
     engine = Engine("dask", address=cluster.scheduler_address)
     written(store, tmp_path / "there", progress=Kills(), engine=engine)
-    assert len(killed) == 1
-    assert_frame_equal(table(tmp_path / "here"), table(tmp_path / "there"))
+    assert killed
+    assert_frame_equal(table(tmp_path / "here"), table(tmp_path / "there"), check_exact=True)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("place", ["all", "all.parquet"])
+def test_a_client_that_is_killed_goes_on_behind_the_parts_that_were_there(
+    store: Path, tmp_path: Path, cluster: Any, place: str
+) -> None:
+    program = (
+        "import os, signal, sys; from pathlib import Path; import tests.workflows.test_forecast_all as t\n"
+        "class Killed(t.NoProgress):\n"
+        "    def step(self, note): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "t.module.PART_BARS = 650\n"
+        "engine = t.Engine('dask', address=sys.argv[3])\n"
+        "t.written(Path(sys.argv[1]), Path(sys.argv[2]), progress=Killed(), engine=engine)"
+    )
+    out = tmp_path / place
+    words = [sys.executable, "-c", program, str(store), str(out), cluster.scheduler_address]
+    assert subprocess.run(words, cwd=Path(__file__).parents[2], timeout=300).returncode == -signal.SIGKILL
+    (first,) = tmp_path.rglob("part-*.parquet")
+    before = first.stat().st_mtime_ns
+    report = written(store, out, engine=Engine("dask", address=cluster.scheduler_address))
+    assert (report.kept, report.parts) == (1, 2)
+    assert place == "all.parquet" or first.stat().st_mtime_ns == before
+    written(store, tmp_path / "here")
+    assert_frame_equal(table(out), table(tmp_path / "here"), check_exact=True)
+    assert [path.name for path in store.iterdir() if path.name.startswith(".seen")] == []
 
 
 def test_workers_that_do_not_see_the_store_are_sent_their_part_of_it(

@@ -159,6 +159,7 @@ def rerun_screen(report: RerunReport) -> Iterator[RenderableType]:
     yield table(columns, report.models, f"Run {report.run}, repeated in {span(report.now.seconds)}")
     for line in report.differs:
         yield Text(f"Changed since: {line}", style="yellow")
+    yield from (note(text) for text in report.now.notes if text not in report.then.notes)
     if not report.same and not report.differs:
         yield note("Nothing recorded has changed. Another processor may round differently.")
 

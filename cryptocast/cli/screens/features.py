@@ -63,6 +63,7 @@ def rows_screen(report: FeatureRows) -> Iterator[RenderableType]:
     table = [[name, *(_value(row.values[name]) for row in report.rows)] for name in names]
     yield Sheet(columns, table, "Features at the last close")
     yield note(f"{NOTHING}: undefined, such as within a warm-up. Feature set {report.feature_hash[:12]}.")
+    yield from (note(text) for text in report.notes)
     if report.written is not None:
         yield note(f"The whole table, {count(report.written_rows or 0, 'row')}, was written to {report.written}.")
 

@@ -15,7 +15,7 @@ MOST_NAMED: Final = 5
 
 def all_screen(report: AllForecasts) -> Iterator[RenderableType]:
     """Where, how many, and the first of those that failed."""
-    earlier = f", {report.kept} of them from an earlier run" if report.kept else ""
+    earlier = f", {_kept(report)}already there" if report.kept else ""
     yield Text(
         f"{count(report.coins, 'coin')}, {count(report.rows, 'row')} in {count(report.parts, 'part')}{earlier}:"
         f" {report.out}"
@@ -28,3 +28,9 @@ def all_screen(report: AllForecasts) -> Iterator[RenderableType]:
         yield note(f"and {len(report.errors) - MOST_NAMED:,} more: add --json to see all of them")
     for line in report.notes:
         yield note(line)
+
+
+def _kept(report: AllForecasts) -> str:
+    if report.kept < report.parts:
+        return f"{report.kept:,} of them "
+    return "" if report.parts == 1 else "all of them "

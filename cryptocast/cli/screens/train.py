@@ -17,8 +17,9 @@ from cryptocast.number_format import span, when
 from cryptocast.registry import HoldOut, Reason, Version
 from cryptocast.workflows.context import Context
 from cryptocast.workflows.forecast_pictures import closes_before
-from cryptocast.workflows.reports import TrainDecision, TrainedModel, TrainReport
+from cryptocast.workflows.reports import CoinForecast, TrainDecision, TrainedModel, TrainReport
 
+MOST_FORECAST: Final = 3  # coins whose forecasts are shown
 ALIASES: Final = {"production": "green", "challenger": "cyan"}
 
 
@@ -39,6 +40,8 @@ def train_screen(context: Context, report: TrainReport, *, verbose: bool = False
         yield note(READING)
     yield from _versions(report, verbose=verbose)
     yield from _forecasts(context, report, served, verbose=verbose)
+    if not verbose and len(coins) > MOST_FORECAST:
+        yield note(f"Forecasts of {', '.join(coins[:MOST_FORECAST])}; of any other: cryptocast forecast COIN")
     yield conclusion_box(_conclusion(report, best, served))
 
 
@@ -75,13 +78,19 @@ def _forecasts(
     """Of each coin that of the version that is served; verbose: of all."""
     above = {*report.notes, *(row.notice for row in report.data)}
     levels = context.config.forecast.intervals
-    for forecast in report.forecast.forecasts:
+    shown = report.forecast.forecasts if verbose else _first(report.forecast.forecasts)
+    for forecast in shown:
         best = served.get(forecast.coin)
         is_served = best is not None and (best.key.kind, best.number) == (forecast.model_used, forecast.version)
         if is_served or verbose or len(report.forecast.forecasts) == 1:
             rest = tuple(notice for notice in forecast.notices if notice not in above)
             closes = closes_before(context, forecast) if verbose else None
             yield from coin_screen(replace(forecast, notices=rest), levels, closes)
+
+
+def _first(forecasts: Sequence[CoinForecast]) -> list[CoinForecast]:
+    coins = list(dict.fromkeys(forecast.coin for forecast in forecasts))[:MOST_FORECAST]
+    return [forecast for forecast in forecasts if forecast.coin in coins]
 
 
 def _best(report: TrainReport, served: Mapping[str, Version | None]) -> TrainedModel:

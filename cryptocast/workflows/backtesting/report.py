@@ -8,6 +8,7 @@ from cryptocast.evaluation.honesty import honesty
 from cryptocast.evaluation.records import TradingRecord
 from cryptocast.evaluation.scores import TableRow, score_row
 from cryptocast.kinds import MIX
+from cryptocast.spread import rounding_notes
 from cryptocast.workflows.backtesting.run import BacktestInput, BacktestOutcome
 from cryptocast.workflows.coin_pool import data_used, moment
 from cryptocast.workflows.reports import BacktestReport, BacktestRow, FoldRow, Placebo
@@ -68,7 +69,14 @@ def report_of(
         trading=trading,
         placebo=placebo,
         conventions=CONVENTIONS,
-        notes=(*pool.notices, *_silent(inputs, scored), *_cut(inputs), *inputs.notes, *notes),
+        notes=(
+            *pool.notices,
+            *_silent(inputs, scored),
+            *_cut(inputs),
+            *inputs.notes,
+            *notes,
+            *rounding_notes(scored.others),
+        ),
         seconds=round(seconds, 3),
     )
 

@@ -17,6 +17,7 @@ from cryptocast.kinds import LIBRARIES
 from cryptocast.models.base import Forecast
 from cryptocast.models.combination import average
 from cryptocast.models.fitting import fit_count
+from cryptocast.spread import OtherProcessor
 from cryptocast.workflows.backtesting.contenders import Contenders
 from cryptocast.workflows.backtesting.run_folder import RunFolder, RunManifest, deciding_settings
 from cryptocast.workflows.backtesting.short_history import short_history
@@ -69,19 +70,20 @@ class BacktestInput:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BacktestOutcome:
-    """Forecasts of one run, of all coins of the pool, and how they came about."""
+    """Forecasts of one run, of all coins of the pool, and how they came about. others: whose last bits may differ."""
 
     judgement: ScoreSheet
     fold: Int64Array
     folds: tuple[Fold, ...]
     step: int
     refit_every: int | None
+    others: tuple[OtherProcessor, ...] = ()
 
     def of_coins(self, coins: tuple[str, ...]) -> "BacktestOutcome":
         """The part of these coins."""
         keep = np.isin(self.judgement.rows.coin_names, coins)
         judgement = self.judgement.rows_where(keep)
-        return BacktestOutcome(judgement, self.fold[keep], self.folds, self.step, self.refit_every)
+        return replace(self, judgement=judgement, fold=self.fold[keep])
 
 
 def carry_out(inputs: BacktestInput, folder: RunFolder | None, engine: Engine) -> BacktestOutcome:
@@ -134,7 +136,7 @@ def _walk(inputs: BacktestInput, plan: WalkPlan, folder: RunFolder | None, engin
     judgement = judge(matrix.rows(walk.row), walk.forecasts, step=plan.step)
     # Refits stand at origins: this is how far apart they truly are.
     refit_every = max(1, plan.refit_every // plan.step) * plan.step
-    return BacktestOutcome(judgement, walk.fold, walk.folds, plan.step, refit_every)
+    return BacktestOutcome(judgement, walk.fold, walk.folds, plan.step, refit_every, spread.others)
 
 
 def _hold_out(inputs: BacktestInput) -> BacktestOutcome:

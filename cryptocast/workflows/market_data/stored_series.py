@@ -1,6 +1,6 @@
 """Series of the store one by one: shown with all that their files hold, taken out, written as files for others."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -19,7 +19,7 @@ from cryptocast.data.tables import check_table_path, write_table
 from cryptocast.errors import DataError, UsageError
 from cryptocast.market import Market
 from cryptocast.registry import PRODUCTION, Registry
-from cryptocast.workflows.context import Context, Selection
+from cryptocast.workflows.context import Context, Resolved, Selection
 from cryptocast.workflows.market_data.inventory import SeriesListing, listed
 from cryptocast.workflows.market_data.resolve import open_store
 
@@ -260,15 +260,20 @@ def _as_file(frame: pl.DataFrame, vs: str, *, as_text: bool) -> pl.DataFrame:
 
 
 def every_coin(context: Context, selection: Selection) -> tuple[str, ...]:
-    """All coins of which the store has such bars: of the source, or of any real one. DataError if it has none."""
-    bars = selection.resolved(context.config)
+    """All coins of which the store has such bars, in the order of their names. DataError if it has none."""
     store = context.candles or open_store(context.config)
-    coins = {
-        key.coin
-        for key in store.series_keys()
+    return tuple(sorted({key.coin for key in series_of(store.series_keys(), selection.resolved(context.config))}))
+
+
+def series_of(keys: Iterable[SeriesKey], bars: Resolved) -> tuple[SeriesKey, ...]:
+    """The series that have such bars: of the source, or of any real one. DataError if there is none."""
+    own = tuple(
+        key
+        for key in keys
         if (key.vs, key.granularity) == (bars.vs, bars.granularity)
         and (key.source == bars.source if bars.source != AUTO else is_real(key.source))
-    }
-    if not coins:
-        raise DataError(f"The store has no {bars.granularity} candles in {bars.vs}. Fetch some: cryptocast fetch")
-    return tuple(sorted(coins))
+    )
+    if not own:
+        source = "" if bars.source == AUTO else f" of source {bars.source}"
+        raise DataError(f"The store has no {bars.granularity} bars in {bars.vs}{source}. Fetch some: cryptocast fetch")
+    return own

@@ -28,7 +28,7 @@ from cryptocast.registry import CoinCalibration, FitManifest, Version, VersionKe
 from cryptocast.registry.archive import pack
 from cryptocast.registry.manifest import canonical_json, recipe_hash, sha256_hex
 from cryptocast.scoring.quantiles import LEVELS
-from cryptocast.spread import Spread
+from cryptocast.spread import Spread, rounding_notes
 from cryptocast.times import as_microseconds
 from cryptocast.workflows.coin_pool import (
     CoinPool,
@@ -67,7 +67,10 @@ class PretrainOrder:
 
 
 class PretrainReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What was made. hold_out: how a model of the first part of the time did on the last part, all coins together."""
+    """What was made. hold_out: how a model of the first part of the time did on the last part, all coins together.
+
+    coins: that it has learned from; data: the first of them.
+    """
 
     schema: Literal["cryptocast.pretrain/1"] = "cryptocast.pretrain/1"
     path: str
@@ -78,10 +81,12 @@ class PretrainReport(msgspec.Struct, frozen=True, kw_only=True):
     fit_id: str
     knowledge_date: datetime
     features: int
+    coins: int
     rows: int
     data: tuple[DataUsed, ...]
     left_out: tuple[CoinError, ...]
     hold_out: HoldOut
+    notes: tuple[str, ...] = ()
 
 
 def pretrain(context: Context, order: PretrainOrder) -> PretrainReport:
@@ -102,6 +107,7 @@ def pretrain(context: Context, order: PretrainOrder) -> PretrainReport:
     context = replace(context, config=config)
     with spread_on(order.engine, context.progress) as spread:
         taught = _taught(context, request, order.engine, spread)
+        others = rounding_notes(spread.others)
     rows, fit, scores = taught.rows, taught.fit, taught.scores
     model = for_every_coin(fit.final, as_microseconds(rows.pool.last))
     files = dict(model.save())
@@ -117,10 +123,12 @@ def pretrain(context: Context, order: PretrainOrder) -> PretrainReport:
         fit_id=versions[0].fit_id,
         knowledge_date=rows.pool.last,
         features=len(COLUMNS),
+        coins=len(rows.pool.named),
         rows=len(rows.matrix),
         data=data_used(rows.pool)[:SCORED],
         left_out=rows.pool.left_out,
         hold_out=scores[KIND, None],
+        notes=others,
     )
 
 

@@ -18,7 +18,7 @@ from cryptocast.models.auxiliary_rows import with_help
 from cryptocast.models.base import Forecast
 from cryptocast.models.calibrated import fallback_reason
 from cryptocast.models.fitting import TrainingResult, fit_count
-from cryptocast.spread import Spread, in_turn
+from cryptocast.spread import Spread, in_turn, rounding_notes
 from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.auxiliary_history import ExtraRows, help_for
 from cryptocast.workflows.clean_candles import clean_frame
@@ -149,7 +149,7 @@ def train(context: Context, order: Order) -> TrainReport:
                 for coins, training in _trainings(task, order.engine, spread):
                     with failures.of(coins):
                         reports.append(training())
-        others = tuple(map(str, spread.others))
+        others = rounding_notes(spread.others)
     failures.raise_unless(reports)
     report = _merged(context.config, reports, failures.rows, time.perf_counter() - began)
     return msgspec.structs.replace(report, notes=(*report.notes, *others))

@@ -119,10 +119,11 @@ def search(
         earlier = driven.attempts()
         ended(earlier)
         done, folds = len(earlier), len(question.bounds) - 1
+        width = spread.width  # of the whole run: a worker that is lost meanwhile decides no trial
         with steps(progress, f"tuning {question.kind}", max(0, trials - done) * folds):
             while done < trials and (deadline is None or time.monotonic() < deadline):
                 # The defaults go alone: they say whether there is anything to tune on.
-                batch = driven.unfinished() or driven.ask(min(spread.width if done else 1, trials - done))
+                batch = driven.unfinished() or driven.ask(min(width if done else 1, trials - done))
                 driven.carry_out(batch, spread)
                 attempts = driven.attempts()
                 ended([a for a in attempts if a.number in {r.trial.number for r in batch}])

@@ -29,6 +29,7 @@ from cryptocast.kinds import check_learns, libraries_of
 from cryptocast.models.auxiliary_rows import with_help
 from cryptocast.models.kinds import learner
 from cryptocast.scoring.diebold_mariano import diebold_mariano
+from cryptocast.spread import Spread, in_turn, rounding_notes
 from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.auxiliary_history import help_for
 from cryptocast.workflows.coin_pool import (
@@ -76,6 +77,7 @@ ALPHA: Final = 0.05
 # With fewer labels than this a horizon is not fitted at all.
 LEAST_LABELS: Final = 200
 ID_DIGITS: Final = 16
+UNUSED: Final = "[tune] use = false: no training will use what was found"
 LIBRARIES: Final = tuple(sorted({"optuna", *libraries_of(TUNABLE)}))
 STORAGE: Final = "studies.db"
 
@@ -167,11 +169,14 @@ def tune(context: Context, order: TuneOrder) -> TuneReport:
     models: list[TunedModel] = []
     data: list[DataUsed] = []
     failures = Failures()
-    for whole in pools:
-        with failures.of(whole.named):
-            pool = without_stablecoins(context.config, whole)
-            models.append(tune_pool(context, pool, horizons, order))
-            data += data_used(pool)
+    # The cluster first: a refusal leaves nothing behind.
+    with spread_on(order.engine, context.progress) as spread:
+        for whole in pools:
+            with failures.of(whole.named):
+                pool = without_stablecoins(context.config, whole)
+                models.append(tune_pool(context, pool, horizons, order, spread))
+                data += data_used(pool)
+        others = rounding_notes(spread.others)
     failures.raise_unless(models)
     return TuneReport(
         granularity=request.granularity,
@@ -180,18 +185,19 @@ def tune(context: Context, order: TuneOrder) -> TuneReport:
         data=tuple(data),
         left_out=tuple(dict.fromkeys((*(row for pool in pools for row in pool.left_out), *failures.rows))),
         models=tuple(models),
-        notes=() if context.config.tune.use else ("[tune] use = false: no training will use what was found",),
+        notes=(*(() if context.config.tune.use else (UNUSED,)), *others),
         seconds=round(time.perf_counter() - began, 3),
     )
 
 
-def tune_pool(context: Context, pool: CoinPool, horizons: tuple[int, ...], order: TuneOrder) -> TunedModel:
+def tune_pool(
+    context: Context, pool: CoinPool, horizons: tuple[int, ...], order: TuneOrder, spread: Spread = in_turn
+) -> TunedModel:
     """Carry on the study of the order's model on these bars, and keep what it found. Raises as `tune` does."""
     began = time.perf_counter()
     config = context.config
     tuning = _tuning(context, pool, horizons, order)
-    # The cluster first: a refusal leaves nothing behind.
-    with spread_on(order.engine, context.progress) as spread, _alone(config.store.path, tuning.study) as driver:
+    with _alone(config.store.path, tuning.study) as driver:
         own = config.store.path / FOLDER / STORAGE
         if not order.storage:
             _make_own(own)

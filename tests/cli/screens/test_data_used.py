@@ -26,3 +26,16 @@ def test_a_notice_stands_once_and_stale_bars_are_marked(*, stale: bool) -> None:
     assert text.count("Note: a sample") == 1
     assert ("stale" in text) is stale
     assert "Left out: doge: too short" in text
+
+
+def test_of_many_series_and_many_that_are_left_out_the_first_are_named_and_the_others_counted() -> None:
+    console = Console(width=100, record=True)
+    rows = [msgspec.structs.replace(BITCOIN, coin=f"coin{number}") for number in range(27)]
+    errors = [CoinError(coin=f"other{number}", error="too short") for number in range(1234)]
+    for line in (*data_sheet(rows, "daily", "usd", coins=1027), *left_out_lines(errors)):
+        console.print(line)
+    text = console.export_text()
+    assert ("coin19" in text, "coin20" in text) == (True, False)
+    assert "and 1,007 more coins" in text
+    assert text.count("Left out: other") == 10
+    assert "Left out: 1,224 more; --json names all of them" in text

@@ -3,6 +3,7 @@
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from cryptocast.errors import UsageError
 from cryptocast.workflows.backtesting.backtest import backtest
 from cryptocast.workflows.context import NoProgress
 from cryptocast.workflows.engines import Engine
+from cryptocast.workflows.environment import environment
 from cryptocast.workflows.reports import BacktestReport
 from tests.workflows.backtesting.small_runs import WALK, changed, context, numbers
 
@@ -30,9 +32,10 @@ def cluster() -> Iterator[Any]:
 
 
 def test_a_cluster_gives_the_same_numbers_though_one_of_its_workers_is_killed(
-    whole: tuple[Path, BacktestReport], tmp_path: Path, cluster: Any
+    whole: tuple[Path, BacktestReport], tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, expected = whole
+    monkeypatch.setattr("cryptocast.workflows.cluster.environment", lambda: replace(environment(), processor="Z80"))
     killed: list[int] = []
 
     class Kills(NoProgress):
@@ -42,8 +45,10 @@ def test_a_cluster_gives_the_same_numbers_though_one_of_its_workers_is_killed(
                 os.kill(killed[0], signal.SIGKILL)
 
     order = changed(WALK, engine=Engine("dask", address=cluster.scheduler_address))
-    assert numbers(backtest(context(tmp_path, Kills()), order)) == numbers(expected)
+    report = backtest(context(tmp_path, Kills()), order)
+    assert numbers(report) == numbers(expected)
     assert len(killed) == 1
+    assert f"have another processor ({environment().processor})" in report.notes[-1]
 
 
 def test_an_engine_that_cannot_be_reached_says_what_to_start() -> None:

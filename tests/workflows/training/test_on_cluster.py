@@ -17,6 +17,7 @@ from cryptocast.registry import Version, VersionKey
 from cryptocast.workflows.cluster import Cluster
 from cryptocast.workflows.context import Context, NoProgress, Selection
 from cryptocast.workflows.engines import Engine
+from cryptocast.workflows.environment import environment
 from cryptocast.workflows.training import in_parts
 from cryptocast.workflows.training import train as training
 from cryptocast.workflows.training.pretrain import PretrainOrder, pretrain
@@ -148,3 +149,29 @@ def test_a_cluster_without_workers_is_said_to_have_none(tmp_path: Path, monkeypa
         engine = Engine("dask", address=empty.scheduler_address)
         with pytest.raises(UpstreamError, match="has no worker"):
             versions(used, engine)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"code": "9.9.9+abc"}, {"libraries": {**environment().libraries, "polars": "0.1"}}],
+    ids=("code", "library"),
+)
+def test_workers_of_another_version_are_refused_by_name_before_anything_is_learned(
+    tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    own = replace(environment(), **changes)
+    monkeypatch.setattr("cryptocast.workflows.cluster.environment", lambda: own)
+    used = store_of(tmp_path)
+    named = (
+        r"The worker tcp://\S+ is refused: (cryptocast|polars) \S+ instead of (9\.9\.9\+abc|0\.1)\. Install the same"
+    )
+    with pytest.raises(UpstreamError, match=named):
+        versions(used, Engine("dask", address=cluster.scheduler_address))
+    assert used.registry().versions() == ()
+
+
+def test_a_kind_that_no_option_asks_for_is_trained_in_parts_and_forecasts_what_was_asked_for(tmp_path: Path) -> None:
+    order = Order(Selection(COINS[:4], source="file", now=LAST), model="har", horizons=(1,))
+    report = train(store_of(tmp_path), order)
+    answers = {(one.coin, one.model_requested, one.model_used) for one in report.forecast.forecasts}
+    assert answers == {(coin, "har", "har") for coin in COINS[:4]}

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ from cryptocast.market import Market
 from cryptocast.workflows.backtesting.backtest import BacktestOrder, backtest
 from cryptocast.workflows.context import Context, NoProgress, Selection
 from cryptocast.workflows.engines import Engine
+from cryptocast.workflows.environment import environment
 from cryptocast.workflows.training.train import Order, train
 from cryptocast.workflows.tuning.adopted_settings import read_tuned, tuned_path
 from cryptocast.workflows.tuning.folds import FoldLoss
@@ -184,17 +186,64 @@ def test_too_few_bars_are_refused_with_the_number_needed(tmp_path: Path) -> None
 
 
 @pytest.fixture(scope="module")
-def address() -> Iterator[str]:
+def cluster() -> Iterator[Any]:
+    """Two workers, each a process of its own that is started again when it is killed."""
     distributed = pytest.importorskip("distributed", reason="the extra `dask` is not installed")
-    with distributed.LocalCluster(n_workers=1, threads_per_worker=2, dashboard_address=None) as cluster:
-        yield cluster.scheduler_address
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as local:
+        yield local
 
 
-def test_a_cluster_tries_what_two_processes_try(tmp_path: Path, address: str) -> None:
-    few = TuneConfig(folds=2)
-    here = tuned(context(tmp_path / "here", tune=few), trials=3, engine=Engine(jobs=2))
-    there = tuned(context(tmp_path / "there", tune=few), trials=3, engine=Engine("dask", address=address))
+class Kills(NoProgress):
+    """Kills a worker behind the first step of a trial."""
+
+    def __init__(self, cluster: Any, trial: int) -> None:
+        self.cluster, self.trial, self.killed = cluster, trial, list[int]()
+
+    def step(self, note: str) -> None:
+        if note.startswith(f"trial {self.trial}, ") and not self.killed:
+            self.killed.append(next(worker.pid for worker in self.cluster.workers.values() if worker.pid))
+            os.kill(self.killed[0], signal.SIGKILL)
+
+
+@pytest.mark.parametrize(("trial", "trials"), [(1, 3), pytest.param(8, 12, marks=pytest.mark.slow)])
+def test_a_cluster_tries_what_two_processes_try_though_one_of_its_workers_is_killed(
+    tmp_path: Path, cluster: Any, trial: int, trials: int
+) -> None:
+    few, kills = TuneConfig(folds=2), Kills(cluster, trial)
+    here = tuned(context(tmp_path / "here", tune=few), trials=trials, engine=Engine(jobs=2))
+    engine = Engine("dask", address=cluster.scheduler_address)
+    there = tuned(context(tmp_path / "there", kills, tune=few), trials=trials, engine=engine)
+    assert len(kills.killed) == 1
     assert there.trials == here.trials
+
+
+@pytest.mark.slow
+def test_a_study_on_a_cluster_whose_driver_was_killed_goes_on_with_the_same_trials(
+    tmp_path: Path, cluster: Any
+) -> None:
+    program = (
+        "import os, signal, sys; from pathlib import Path; import tests.workflows.tuning.test_tune as t\n"
+        "class Dies(t.NoProgress):\n"
+        "    def step(self, note):\n"
+        "        if note.startswith('trial 3, fold 1'): os.kill(os.getpid(), signal.SIGKILL)\n"
+        "used = t.context(Path(sys.argv[1]), Dies(), tune=t.TuneConfig(folds=2))\n"
+        "t.tuned(used, trials=5, engine=t.Engine('dask', address=sys.argv[2]))"
+    )
+    words = [sys.executable, "-c", program, str(tmp_path / "there"), cluster.scheduler_address]
+    assert subprocess.run(words, cwd=ROOT, timeout=300).returncode == -signal.SIGKILL
+    few, engine = TuneConfig(folds=2), Engine("dask", address=cluster.scheduler_address)
+    there = tuned(context(tmp_path / "there", tune=few), trials=5, engine=engine)
+    here = tuned(context(tmp_path / "here", tune=few), trials=5, engine=Engine(jobs=2))
+    assert there.trials == here.trials
+
+
+def test_a_worker_of_another_processor_is_told_in_the_report(
+    tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cryptocast.workflows.cluster.environment", lambda: replace(environment(), processor="Z80"))
+    engine = Engine("dask", address=cluster.scheduler_address)
+    (line,) = tune(context(tmp_path, tune=TuneConfig(folds=2)), TuneOrder(trials=1, engine=engine)).notes
+    assert f"another processor ({environment().processor})" in line
 
 
 # What comes of it.
