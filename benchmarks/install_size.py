@@ -1,7 +1,7 @@
 """What an installation resolves to and how much it downloads, by Python and system. It downloads nothing but metadata.
 
-python benchmarks/install_size.py [--check]; needs uv on the path. --check: the first and the last Python alone. It
-fails where something does not resolve to wheels, or the light installation is above its limit.
+python benchmarks/install_size.py [--check]; needs uv on the path. --check: the first and the last Python, light and
+with PyTorch. It fails where something does not resolve to wheels, or the light installation is above its limit.
 """
 
 import argparse
@@ -20,7 +20,7 @@ SYSTEMS: Final = {
     "Windows": "x86_64-pc-windows-msvc",
 }
 MACOS: Final = "14.0"  # torch from 2.12 on and TA-Lib have no wheels for earlier ones
-EXTRAS: Final = ("", "lstm", "all")
+EXTRAS: Final = ("", "lstm", "report", "all")
 LIGHT_MB: Final = 250
 # torch 2.13.0+cpu for Python 3.11 on Linux: PyTorch's own index, which tells no sizes.
 CPU_TORCH_MB: Final = 192
@@ -58,12 +58,13 @@ def main() -> int:
     """Print the table; 1 where something does not resolve or the light one is too large."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
-    pythons = (PYTHONS[0], PYTHONS[-1]) if parser.parse_args().check else PYTHONS
+    is_check = parser.parse_args().check
+    pythons, extras = ((PYTHONS[0], PYTHONS[-1]), EXTRAS[:2]) if is_check else (PYTHONS, EXTRAS)
     failures = []
     print(f"{'python':<8}{'system':<13}{'extra':<7}{'packages':>9}{'MB':>8}{'MB with torch for processors':>30}")
     for python in pythons:
         for system in SYSTEMS:
-            for extra in EXTRAS:
+            for extra in extras:
                 try:
                     download = resolve(python, system, extra)
                 except subprocess.CalledProcessError as error:

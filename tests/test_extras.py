@@ -1,6 +1,7 @@
 """What an installation may go without."""
 
 import tomllib
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -8,11 +9,12 @@ from typer.testing import CliRunner
 
 from cryptocast import extras
 from cryptocast.cli.app import app
-from cryptocast.config import Config, StoreConfig, TrainConfig
+from cryptocast.config import Config, EnsembleConfig, StoreConfig, TrainConfig
 from cryptocast.errors import NotInstalledError
 from cryptocast.extras import EXTRAS, REPORT, check_installed
 from cryptocast.kinds import check_learns
-from cryptocast.workflows.backtesting.contenders import contenders
+from cryptocast.workflows.backtesting.backtest import BacktestOrder, run_backtest
+from cryptocast.workflows.backtesting.contenders import contenders, left_out
 from cryptocast.workflows.backtesting.report_pages import RunFiles
 from cryptocast.workflows.context import Context, Selection
 from cryptocast.workflows.doctor import examine
@@ -69,6 +71,41 @@ def test_lstm_asked_for_by_name_fails_before_any_work(light: None, tmp_path: Pat
     assert isinstance(said.exception, NotInstalledError), said.output
     assert "'cryptocast[lstm]'" in str(said.exception)
     assert not (tmp_path / "data").exists()
+
+
+def test_an_ensemble_alone_says_once_that_it_goes_on_without_lstm(
+    light: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    members = EnsembleConfig(members=("har", "lstm"))
+    config = Config(store=StoreConfig(path=tmp_path), train=TrainConfig(audit=False), ml_ensemble=members)
+    report = train(Context(config), Order(Selection(("bitcoin",), "sample"), model="ml_ensemble"))
+    assert sum("ml_ensemble goes on without lstm: lstm learns with torch" in note for note in report.notes) == 1
+    assert "lstm" not in caplog.text
+
+
+@pytest.mark.parametrize("walk", [False, True])
+def test_a_backtest_says_once_what_its_ensemble_goes_on_without(
+    light: None, tmp_path: Path, caplog: pytest.LogCaptureFixture, walk: bool
+) -> None:
+    config = Config(store=StoreConfig(path=tmp_path), ml_ensemble=EnsembleConfig(members=("har", "lstm")))
+    order = BacktestOrder(
+        Selection(("bitcoin",), "sample"),
+        models=("ml_ensemble",),
+        walk_forward=walk,
+        start=datetime(2019, 9, 1, tzinfo=UTC),
+    )
+    run = run_backtest(Context(config), order)
+    (said,) = [note for note in run.report.notes if "lstm" in note]
+    assert said.startswith("lstm was left out: lstm learns with torch")
+    assert "'cryptocast[lstm]'" in said
+    assert "lstm" not in caplog.text
+
+
+def test_only_what_would_have_learned_is_told_to_be_left_out(light: None) -> None:
+    (said,) = left_out(Config(), ("all", "lightgbm"))
+    assert said.startswith("lstm was left out")
+    assert left_out(Config(), ("ml_ensemble",)) == (said,)
+    assert left_out(Config(), ("lightgbm", "mix", "shipped")) == ()
 
 
 def test_all_contenders_are_those_that_can_learn_here(light: None) -> None:

@@ -138,7 +138,8 @@ def forecast_block(matrix: Matrix, job: Job) -> FitOutput:
             raise
         if job.rounds is None:
             return Rounds()  # the fits of this member will say that it has too few rows
-        log.warning("the ensemble goes on without %s: %s", job.learner.kind, error)
+        if not isinstance(error, NotInstalledError):  # known before the work: a note of the command says it
+            log.warning("the ensemble goes on without %s: %s", job.learner.kind, error)
         return None
 
 

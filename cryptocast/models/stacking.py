@@ -21,7 +21,7 @@ from msgspec import Meta
 
 from cryptocast.arrays import BoolArray, FloatArray, Int64Array
 from cryptocast.config import Config
-from cryptocast.errors import CryptocastError, DataError, ModelError
+from cryptocast.errors import CryptocastError, DataError, ModelError, NotInstalledError
 from cryptocast.features.matrix import Matrix
 from cryptocast.folds import blocks
 from cryptocast.models import kinds
@@ -324,7 +324,8 @@ def fit_members(
             results[name] = fit(name, member)
         except CryptocastError as error:
             dropped[name] = str(error)
-            log.warning("ml_ensemble goes on without %s: %s", name, error)
+            if not isinstance(error, NotInstalledError):  # known before the work: a note of the command says it
+                log.warning("ml_ensemble goes on without %s: %s", name, error)
     if set(results) <= {"baseline"}:
         raise DataError(f"ml_ensemble has no member that can learn: {next(iter(dropped.values()), 'none is set')}")
     return results, dropped

@@ -22,7 +22,7 @@ from cryptocast.scoring.coverage import wilson
 from cryptocast.times import as_microseconds
 from cryptocast.workflows.audits import audit_words
 from cryptocast.workflows.auxiliary_history import help_for
-from cryptocast.workflows.backtesting.contenders import contenders
+from cryptocast.workflows.backtesting.contenders import contenders, left_out
 from cryptocast.workflows.backtesting.evidence import attempt, keep_evidence, keep_trials, past_trials, trial_name
 from cryptocast.workflows.backtesting.losses import keep_losses
 from cryptocast.workflows.backtesting.placebo import shuffled
@@ -162,7 +162,7 @@ def prepare(context: Context, order: BacktestOrder) -> BacktestInput:
         # The catalogue is audited by every training; what a user adds may never have been.
         audit_words(context.config, rows, context.progress)
     plan = _plan(context, order, rows.matrix, request.granularity) if order.walk_forward else None
-    notes = (*notes, *extra.notes)
+    notes = (*left_out(context.config, names), *notes, *extra.notes)
     if plan is not None and SHIPPED in models.names:
         plan = _behind_knowledge(context, order, rows.matrix, plan)
         notes = (

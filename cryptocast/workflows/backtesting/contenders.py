@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from cryptocast.config import Config
+from cryptocast.errors import NotInstalledError
 from cryptocast.features.matrix import Matrix
 from cryptocast.kinds import ALL_KINDS, BASELINE, KINDS, MIX, TRAINABLE, check_learns, is_installed
 from cryptocast.models.auxiliary_rows import with_help
@@ -51,3 +52,21 @@ def contenders(config: Config, names: tuple[str, ...]) -> Contenders:
     # An ensemble is a mixture itself: what it is made of stands beside it.
     mixes = {MIX: Mix(tuple(kind for kind in kinds if kind not in ensembles))} if MIX in names else {}
     return Contenders({kind: learner(kind, config) for kind in kinds}, mixes)
+
+
+def left_out(config: Config, names: tuple[str, ...]) -> tuple[str, ...]:
+    """What to say of the kinds that these names stand for, or an ensemble among them is made of, and cannot learn
+    here."""
+    kinds = ALL_KINDS if "all" in names else names
+    ensembles = any(kind in KINDS and KINDS[kind].ensemble for kind in kinds)
+    wanted = (*kinds, *config.ml_ensemble.members) if ensembles else kinds
+    refusals = {kind: _refusal(kind) for kind in wanted}
+    return tuple(f"{kind} was left out: {why}" for kind, why in refusals.items() if why is not None)
+
+
+def _refusal(kind: str) -> str | None:
+    try:
+        check_learns(kind)
+    except NotInstalledError as error:
+        return str(error)
+    return None

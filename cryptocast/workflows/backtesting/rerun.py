@@ -14,7 +14,7 @@ from cryptocast.evaluation.plan import WalkPlan
 from cryptocast.kinds import LIBRARIES, MIX
 from cryptocast.models.own import SETTING
 from cryptocast.workflows.auxiliary_history import help_for
-from cryptocast.workflows.backtesting.contenders import contenders
+from cryptocast.workflows.backtesting.contenders import contenders, left_out
 from cryptocast.workflows.backtesting.report import report_of
 from cryptocast.workflows.backtesting.run import BacktestInput, carry_out, scored_part
 from cryptocast.workflows.backtesting.run_folder import RunManifest, digest_of, read_manifest
@@ -107,7 +107,8 @@ def as_recorded(context: Context, manifest: RunManifest) -> BacktestInput:
     extra = help_for(context, pool, features, manifest.horizons)
     models = contenders(config, manifest.models).learning_from(extra.rows)
     plan = WalkPlan(**manifest.plan) if manifest.plan else None
-    return BacktestInput(context, pool_rows(pool, features, manifest.horizons), models, plan)
+    notes = left_out(config, manifest.models)
+    return BacktestInput(context, pool_rows(pool, features, manifest.horizons), models, plan, notes)
 
 
 def _settings(config: Config, manifest: RunManifest) -> Config:

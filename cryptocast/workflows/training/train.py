@@ -374,11 +374,18 @@ def _fit_all(
                 run = replace(fit_run(config, progress), spread=spread)
                 fit = fit_by(config, model, training.rows.matrix, run, members)
             fits[kind] = (fit, time.perf_counter() - began)
+            notes += _members_left_out(task, kind, fit)
         except (DataError, NotInstalledError) as error:
             if not task.every:
                 raise
             notes.append(f"{kind} was not trained: {error}")
     return fits, notes
+
+
+def _members_left_out(task: _Task, kind: str, fit: TrainingResult) -> list[str]:
+    """What to say of members that the ensemble goes on without; those of the task are spoken of already."""
+    dropped = {} if fit.weights is None else fit.weights.dropped
+    return [f"{kind} goes on without {name}: {why}" for name, why in dropped.items() if name not in task.kinds]
 
 
 def _model_forecast(training: _Training, fit: TrainingResult, coin: str) -> Forecast:
