@@ -19,9 +19,9 @@ from cryptocast.registry.database import Connection
 from cryptocast.registry.ledger import IDENTITY, LEDGER, OUTCOMES, LedgerOutcome, MaturedRow, identity_of
 from cryptocast.registry.lineage import Lineage
 from cryptocast.registry.manifest import sha256_hex
-from cryptocast.registry.tables import KEY, KEY_IS, blob, key_values
+from cryptocast.registry.tables import KEY, KEY_IS, blob, key_values, time_text
 from cryptocast.registry.version import VersionKey
-from cryptocast.times import as_microseconds
+from cryptocast.times import as_datetime, as_microseconds
 
 INTERVALS: Final = (80, 95)
 PERCENTS: Final = (*INTERVALS, *TAIL_INTERVALS)
@@ -83,6 +83,23 @@ def lineage_rows(connection: Connection, lineage: Lineage, key: VersionKey, numb
     rows = rows[np.lexsort((rows["number"], rows["written_at"], rank, rows["horizon"], rows["issued_at"]))]
     bars = np.stack([rows["issued_at"], rows["horizon"].astype(np.int64)], axis=1)
     return np.asarray(rows[np.append(True, (np.diff(bars, axis=0) != 0).any(axis=1))[: len(rows)]])
+
+
+def newest_pairs(connection: Connection, key: VersionKey, rows: LiveRows, horizon: int, most: int) -> list[MaturedRow]:
+    """The newest forecasts of a horizon among these rows and what came of them, at most so many, by issue: read from
+    the ledger, and of it nothing else."""
+    newest = rows[rows["horizon"] == horizon][-most:]
+    pairs: dict[int, MaturedRow] = {}
+    for number in np.unique(newest["number"]).tolist():
+        issued = set(newest["issued_at"][newest["number"] == number].tolist())
+        members = {**key.columns, "number": number, "horizon": horizon}
+        same = " AND ".join(f"v.{column} = ?" for column in members)
+        where, values = f"{same} AND v.issued_at >= ?", (*members.values(), time_text(as_datetime(min(issued))))
+        outcomes = {as_microseconds(one.issued_at): one for one in OUTCOMES.read(connection, where, values)}
+        for row in LEDGER.read(connection, where, values):
+            if (at := as_microseconds(row.issued_at)) in issued:
+                pairs[at] = (row, outcomes[at])
+    return [pairs[at] for at in sorted(pairs)]
 
 
 def write_parts(connection: Connection, new: Sequence[LedgerOutcome]) -> None:

@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 PAUSE: Final = timedelta(minutes=1)  # after the first try; twice as long after each, to PAUSE_MOST
 PAUSE_MOST: Final = timedelta(hours=1)
 KEEP: Final = timedelta(days=30)  # what is over and done with
+KEEP_UNSENT: Final = 2 * KEEP  # beyond the longest that the settings let one wait
 ID_DIGITS: Final = 32
 
 
@@ -113,6 +114,8 @@ def _has_room(connection: Connection) -> bool:
 
 
 def _insert(connection: Connection, notice: Notice, subject: str, phase: str, *, lasts: bool) -> None:
+    # Nobody may ever take one: where there is no receiver, this alone forgets.
+    connection.execute("DELETE FROM notices WHERE lasts = 0 AND at < ?", (time_text(notice.at - KEEP_UNSENT),))
     record = canonical_json(notice)
     at = time_text(notice.at)
     connection.execute(

@@ -351,6 +351,11 @@ class Registry:
                 return live_rows.matured_rows(connection, key, number)
             return live_rows.lineage_rows(connection, read_lineage(connection, key), key, number)
 
+    def newest_matured(self, key: VersionKey, rows: LiveRows, horizon: int, most: int) -> Sequence[MaturedRow]:
+        """The newest of `live_columns` at a horizon, at most so many, as the ledger has them."""
+        with self._database.read() as connection:
+            return live_rows.newest_pairs(connection, key, rows, horizon, most)
+
     def count_waiting(self) -> int:
         """How many forecasts of the ledger have no outcome yet."""
         with self._database.read() as connection:

@@ -111,7 +111,7 @@ async def forecasts(server: Server, request: Request, query: ForecastQuery) -> R
     # What is refused to one client is not what the next one is told.
     may_keep = not any(isinstance(error, CreditsKept) for _, error in failures)
     body = msgspec.json.encode(document)
-    return finished(server, request, body, outcomes, state=state, may_keep=may_keep)
+    return await finished(server, request, body, outcomes, state=state, may_keep=may_keep)
 
 
 async def _touched(server: Server, requests: Sequence[Question], touch: Touch, *, timeout_s: float) -> list[Outcome]:
@@ -163,7 +163,7 @@ async def sample_paths(server: Server, request: Request, query: PathsQuery) -> R
         names=names or msgspec.UNSET,
     )
     may_keep = not any(isinstance(error, CreditsKept) for _, error in failures)
-    return finished(server, request, msgspec.json.encode(document), outcomes, state=state, may_keep=may_keep)
+    return await finished(server, request, msgspec.json.encode(document), outcomes, state=state, may_keep=may_keep)
 
 
 def _failures(requests: Sequence[Question], outcomes: Sequence[Outcome]) -> list[tuple[str, CryptocastError]]:
@@ -210,7 +210,7 @@ async def track(server: Server, request: Request, query: TrackQuery) -> Response
 
     body = await asyncio.to_thread(document)
     may_keep = not any(isinstance(error, CreditsKept) for _, error in failures)
-    return finished(server, request, body, outcomes, state=state, may_keep=may_keep)
+    return await finished(server, request, body, outcomes, state=state, may_keep=may_keep)
 
 
 async def candles(server: Server, request: Request, query: CandleQuery) -> Response:

@@ -1,18 +1,22 @@
 """Answers that are made of forecasts, as finished bytes that are kept for as long as these hold."""
 
+import asyncio
 from collections.abc import Hashable, Sequence
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from cryptocast.serving.compression import preferred
 from cryptocast.serving.forecast_cache import Outcome
-from cryptocast.serving.response_cache import JSON
+from cryptocast.serving.response_cache import JSON, packed_body
 from cryptocast.serving.terms import shortest
 from cryptocast.serving.wiring import Server
 
+AT_ONCE: Final = 16 * 1024  # bytes that are compressed in less time than a thread takes to begin
 
-def finished(
+
+async def finished(
     server: Server,
     request: Request,
     body: bytes,
@@ -26,12 +30,17 @@ def finished(
 
     Bars that came meanwhile have made it an old one: it is given, and not kept.
     """
-    keep = may_keep and state == server.state() and all(server.forecasts.holds(one) for one in outcomes)
     asked_with = dict(request.scope["headers"])
+    encoding = preferred(asked_with.get(b"accept-encoding", b""))
+    if len(body) > AT_ONCE:
+        packed = await asyncio.to_thread(packed_body, body, encoding)
+    else:
+        packed = packed_body(body, encoding)
+    keep = may_keep and state == server.state() and all(server.forecasts.holds(one) for one in outcomes)
     answer = server.answers.finish(
         server.sides.question(request.scope),
-        preferred(asked_with.get(b"accept-encoding", b"")),
-        body,
+        encoding,
+        packed,
         term=shortest(one.term for one in outcomes),
         state=state,
         keep=keep,

@@ -33,21 +33,30 @@ async def login(server: Server, request: Request, _: None) -> Response:
     """The form, or with a token from it the cookie and the way to the page that was asked for."""
     if not server.keys.asks:
         return _leads_to("/")
+    address = address_of(request.scope)
+    if (wait_s := server.forms.wait_s(address)) > 0.0:
+        return _too_often(request, "/", wait_s)
     if request.method != "POST":
         return login_form(request, "/", status=200)
     headers = _checked(request)
     fields = await _fields(request)
     target = own_address(server.paths, fields.get("next", [""])[0])
-    wait_s = server.logins.wait_s(address_of(request.scope))
-    if wait_s > 0.0:
-        text = f"Too many attempts. Try again in {int(wait_s) + 1} s."
-        return login_form(request, target, text, status=429, retry_after_s=int(wait_s) + 1)
     key = server.keys.of_token(fields.get("token", [""])[0].strip().encode())
     if key is None:
         server.telemetry.count("login_refused")
-        log.warning("a login from %s was refused: its token is not one of this server", address_of(request.scope))
+        # Only wrong tokens count: behind a proxy that is not trusted all have one address, and one of them could keep
+        # the others out.
+        if (wait_s := server.logins.wait_s(address)) > 0.0:
+            return _too_often(request, target, wait_s)
+        log.warning("a login from %s was refused: its token is not one of this server", address)
         return login_form(request, target, "This is not a token of this server.")
     return _leads_to(target, set_cookies(request.scope, headers, cookie_value(key, server.now_s())))
+
+
+def _too_often(request: Request, target: str, wait_s: float) -> Response:
+    seconds = int(wait_s) + 1
+    text = f"Too many attempts. Try again in {seconds} s."
+    return login_form(request, target, text, status=429, retry_after_s=seconds)
 
 
 async def logout(_server: Server, request: Request, _: None) -> Response:

@@ -68,7 +68,7 @@ async def landing_page(server: Server, request: Request, query: PageQuery) -> Re
     )
     key = (coin, model, view.horizon, state, *(id(one) for one in forecasts))
     body = await server.pages.of(key, lambda: asyncio.to_thread(lambda: page(_with_history(server.context, view))))
-    return finished(server, request, body, [*outcomes, outcome], state=state, headers=PAGE_HEADERS)
+    return await finished(server, request, body, [*outcomes, outcome], state=state, headers=PAGE_HEADERS)
 
 
 def _with_history(context: Context, view: PageView) -> PageView:

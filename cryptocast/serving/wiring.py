@@ -54,7 +54,7 @@ log = logging.getLogger(__name__)
 # Requests of the greatest size that may wait for the one thread that computes.
 FULL_REQUESTS_WAITING: Final = 4
 MOST_NAMES: Final = 16_384  # of coins: more than there are tickers and pairs
-LOGINS_PER_S: Final = 0.25  # of an address; five may come at once
+LOGINS_PER_S: Final = 0.25  # with a wrong token, of an address; five may come at once
 KEPT_PRICES: Final = Path("cache") / "serving" / "prices.json"
 
 
@@ -81,6 +81,7 @@ class Server:
         self.paths, self.keys, self.reports = paths, keys, reports
         self.pages: Flights[bytes] = Flights()
         self.logins = ClientRates(LOGINS_PER_S, clock=context.clock)
+        self.forms = ClientRates(config.serve.client_rate_per_s, clock=context.clock)
         self.find_coin = lru_cache(MOST_NAMES)(partial(find_coin, config))
         store, self._options = config.store.path, options
         fresh = CachedCandles(store, lock_timeout_s=config.store.lock_timeout_s)

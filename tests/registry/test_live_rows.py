@@ -120,3 +120,17 @@ def test_the_newest_forecasts_are_the_end_of_the_history(registry: Registry) -> 
     assert list(registry.newest_history(BITCOIN, 3, 3)) == history[-3:]
     assert list(registry.newest_history(BITCOIN, 3, 30)) == history
     assert registry.newest_history(BASELINE, 0, 3) == ()
+
+
+def test_the_newest_matured_forecasts_are_the_end_of_the_record(registry: Registry) -> None:
+    for week in range(WEEKS):
+        refresh(registry, 7 * week)
+    rows = [written(n, bar, h) for n, bar in ((1, 3), (1, 5), (2, 9), (3, 16), (2, 16), (3, 18)) for h in (1, 7)]
+    registry.write_ledger([*rows, written(3, 20)])
+    mature(registry, rows)
+    columns = registry.live_columns(BITCOIN, 3)
+    for horizon in (1, 7):
+        record = [pair for pair in registry.live_record(BITCOIN, 3) if pair[0].horizon == horizon]
+        for most in (1, 3, 30):
+            assert list(registry.newest_matured(BITCOIN, columns, horizon, most)) == record[-most:]
+    assert list(registry.newest_matured(BITCOIN, columns, 14, 3)) == []

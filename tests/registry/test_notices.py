@@ -16,7 +16,7 @@ from cryptocast.errors import RegistryError
 from cryptocast.market import Market
 from cryptocast.registry import Condition, NoticeCode, Registry, VersionKey
 from cryptocast.registry.database import Database
-from cryptocast.registry.notices import PAUSE_MOST, OutboxEntry
+from cryptocast.registry.notices import KEEP_UNSENT, PAUSE_MOST, OutboxEntry
 from cryptocast.registry.objects import Objects
 from cryptocast.registry.registry import refusal
 from cryptocast.registry.schema import MIGRATIONS, NOTICES
@@ -117,6 +117,16 @@ def test_what_is_too_old_is_given_up_and_what_is_long_over_is_forgotten(tmp_path
     take(registry, 60 * 24 * 40)
     assert [e.notice.facts["coin"] for e in registry.outbox()] == ["b", "c"]  # b still lasts
     assert registry.observe([stale("b")], NOW + 41 * DAY) == 0
+
+
+def test_where_nobody_takes_them_what_is_long_over_is_forgotten_when_more_is_told(tmp_path: Path) -> None:
+    registry = Registry.open(tmp_path)
+    registry.observe([stale("a"), stale("b")], NOW)
+    registry.observe([stale("a", holds=False)], NOW + DAY)
+    registry.observe([stale("c")], NOW + KEEP_UNSENT)
+    assert [e.notice.facts["coin"] for e in registry.outbox()] == ["a", "b", "c"]
+    registry.observe([stale("d")], NOW + KEEP_UNSENT + MINUTE)
+    assert [e.notice.facts["coin"] for e in registry.outbox()] == ["b", "c", "d"]  # b still lasts
 
 
 def test_where_nothing_is_to_tell_no_registry_is_made(tmp_path: Path) -> None:

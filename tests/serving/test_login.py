@@ -143,19 +143,42 @@ def test_a_form_of_another_site_is_refused(path: str, origin: str | None) -> Non
     assert "set-cookie" not in answer.headers
 
 
-def test_who_tries_too_often_waits_while_others_do_not() -> None:
+def test_wrong_tokens_have_to_wait_and_keep_nobody_of_the_same_address_out() -> None:
     clock = Clock()
 
     async def conversation(client: httpx.AsyncClient) -> None:
         for _ in range(5):
             assert (await log_in(client, "wrong")).status_code == 401
-        refused = await log_in(client)
+        refused = await log_in(client, "wrong")
         assert refused.status_code == 429
         assert "set-cookie" not in refused.headers
-        clock.forward(seconds=int(refused.headers["retry-after"]))
         assert (await log_in(client)).status_code == 303
+        clock.forward(seconds=int(refused.headers["retry-after"]))
+        assert (await log_in(client, "wrong")).status_code == 401
 
     talk(guarded(clock=clock), conversation)
+
+
+def test_the_form_is_given_no_more_often_than_any_answer() -> None:
+    clock = Clock()
+    guarded_by_rate = create_app(
+        context(serving(client_rate_per_s=1.0), clock),
+        forecast=FakeForecast(),
+        stamp=lambda: 0,
+        token=TOKEN,
+        admin_token=ADMIN,
+        refresh=False,
+    )
+
+    async def conversation(client: httpx.AsyncClient) -> None:
+        assert {(await client.get("/login", headers=BROWSER)).status_code for _ in range(20)} == {200}
+        refused = await client.get("/login", headers=BROWSER)
+        assert (refused.status_code, refused.headers["retry-after"]) == (429, "2")
+        assert (await log_in(client)).status_code == 429
+        clock.forward(seconds=2)
+        assert (await log_in(client)).status_code == 303
+
+    talk(guarded_by_rate, conversation)
 
 
 FOREIGN = [

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import httpx
 
-from cryptocast.serving.response_cache import ResponseCache
+from cryptocast.serving.response_cache import ResponseCache, packed_body
 from cryptocast.serving.terms import Term
 from tests.serving.serving_app import Clock, FakeForecast, app_on, talk, until
 
@@ -13,7 +13,7 @@ BODY = b'{"forecasts":[]}' * 100
 
 def kept(answers: ResponseCache, clock: Clock, number: int, body: bytes = BODY) -> None:
     term = Term(clock(), clock() + timedelta(hours=1))
-    answers.finish(b"ids=coin-%d" % number, "identity", body, term=term, state=0, keep=True)
+    answers.finish(b"ids=coin-%d" % number, "identity", packed_body(body, "identity"), term=term, state=0, keep=True)
 
 
 def test_there_is_a_bound_on_entries_and_who_was_not_asked_for_longest_goes() -> None:

@@ -1,6 +1,6 @@
 """The track record of what answers now: its live forecasts from the ledger, and what came of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final, Literal, cast
 
 import msgspec
@@ -11,7 +11,8 @@ from cryptocast.data.schema import BAR_US
 from cryptocast.market import Market
 from cryptocast.models.tails import interval_ends
 from cryptocast.registry import MaturedRow, Registry, VersionKey
-from cryptocast.registry.live import LiveScore, live_score
+from cryptocast.registry.live import LiveScore, columns_score
+from cryptocast.registry.live_rows import LiveRows, live_rows
 from cryptocast.scoring.quantiles import LEVELS
 from cryptocast.times import Moment
 from cryptocast.workflows.context import Context
@@ -68,8 +69,9 @@ def track_record(
     """
     registry = context.registry(create=False)
     market = Market(forecast.source, forecast.vs, cast("Granularity", forecast.granularity))
-    rows, baseline = _matured(registry, forecast, market)
-    live = live_score(rows, baseline, context.config.gate, bar_us=BAR_US[market.granularity])
+    key, own, baseline = _matured(registry, forecast, market)
+    live = columns_score(own, baseline, context.config.gate, bar_us=BAR_US[market.granularity])
+    newest = {horizon: registry.newest_matured(key, own, horizon, last) for horizon in horizons}
     return CoinTrack(
         coin=forecast.coin,
         **msgspec.structs.asdict(market),
@@ -78,31 +80,27 @@ def track_record(
         versions=live.versions if forecast.version is not None else (),
         degraded=tuple(map(str, live.degraded)),
         scores=tuple(score for score in live.scores if score.horizon in horizons),
-        forecasts=tuple(_past_forecasts(rows, levels, horizons, last)),
+        forecasts=tuple(_past_forecasts(newest, levels)),
     )
 
 
-def _matured(
-    registry: Registry, forecast: CoinForecast, market: Market
-) -> tuple[Sequence[MaturedRow], Sequence[MaturedRow]]:
-    """What the model's lineage forecast and what came of it, and the same of the baseline."""
-    baseline = registry.matured(VersionKey(forecast.coin, market, BASELINE), 0)
+def _matured(registry: Registry, forecast: CoinForecast, market: Market) -> tuple[VersionKey, LiveRows, LiveRows]:
+    """What the model's lineage forecast and what came of it, of which key, and the same of the baseline."""
+    baseline_key = VersionKey(forecast.coin, market, BASELINE)
+    baseline = registry.live_columns(baseline_key, 0)
     if forecast.version is None:
-        return baseline, baseline
+        return baseline_key, baseline, baseline
     key, number = VersionKey(forecast.coin, market, forecast.model_used), forecast.version
     if isinstance(number, str):  # the shipped model, which is a version once something of the coin was recorded
         shipped = registry.alias(key, number)
         if shipped is None:
-            return (), baseline
+            return key, live_rows(()), baseline
         number = shipped.number
-    return registry.live_record(key, number), baseline
+    return key, registry.live_columns(key, number), baseline
 
 
-def _past_forecasts(
-    rows: Sequence[MaturedRow], levels: Sequence[int], horizons: Sequence[int], last: int
-) -> Iterator[TrackedForecast]:
-    for horizon in horizons:
-        newest = [pair for pair in rows if pair[0].horizon == horizon][-last:]
+def _past_forecasts(by_horizon: Mapping[int, Sequence[MaturedRow]], levels: Sequence[int]) -> Iterator[TrackedForecast]:
+    for horizon, newest in by_horizon.items():
         if not newest:
             continue
         values = np.array([row.quantiles for row, _ in newest])  # (n, q)
