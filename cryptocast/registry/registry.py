@@ -577,7 +577,7 @@ class Registry:
             return
         number = tables.next_number(connection, key)
         contents = (canonical_json(version.calibration), canonical_json(version.hold_out))
-        tables.insert_version(connection, key, number, fit_id, contents, now)
+        tables.insert_version(connection, key, number, (fit_id, manifest), contents, now)
         production = tables.read_aliases(connection, key).get(PRODUCTION)
         decision = None
         if production is None and version.coin not in contested and not manifest.is_pretrained:

@@ -82,9 +82,15 @@ def decode_fit(row: Row) -> FitManifest:
 
 
 def insert_version(
-    connection: Connection, key: VersionKey, number: int, fit_id: str, contents: tuple[bytes, bytes], now: datetime
+    connection: Connection,
+    key: VersionKey,
+    number: int,
+    fit: tuple[str, FitManifest],
+    contents: tuple[bytes, bytes],
+    now: datetime,
 ) -> None:
-    """Write one version; contents are the JSON of its calibration and of its hold-out."""
+    """Write one version of a fit, its id and manifest; contents are the JSON of its calibration and of its hold-out."""
+    fit_id, manifest = fit
     calibration, hold_out = contents
     created = time_text(now)
     digest = version_digest(key_values(key), number, fit_id, calibration, hold_out, created)
@@ -93,7 +99,7 @@ def insert_version(
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (*key_values(key), number, fit_id, calibration, hold_out, created, digest),
     )
-    _insert_summary(connection, key, number)
+    _insert_summary(connection, key, number, manifest)
 
 
 def write_local_hold_out(connection: Connection, key: VersionKey, number: int, record: bytes) -> bool:
@@ -109,7 +115,7 @@ def write_local_hold_out(connection: Connection, key: VersionKey, number: int, r
         (row["id"], record, _local_digest(row["digest"], record)),
     )
     connection.execute("DELETE FROM summaries WHERE version_id = ?", (row["id"],))
-    _insert_summary(connection, key, number)
+    _insert_summary(connection, key, number, read_fit(connection, row["fit_id"]))
     return True
 
 
@@ -130,14 +136,14 @@ def _local_digest(version_digest: str, record: bytes) -> str:
     return sha256_hex(canonical_json([version_digest, sha256_hex(record)]))
 
 
-def _insert_summary(connection: Connection, key: VersionKey, number: int) -> None:
+def _insert_summary(connection: Connection, key: VersionKey, number: int, manifest: FitManifest) -> None:
     """Beside the version what a list shows of it. A database that is held at an older schema has no room for it."""
     if connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'summaries'").fetchone() is None:
         return
     (row,) = connection.execute(
         f"SELECT * FROM versions WHERE {KEY_IS} AND number = ?", (*key_values(key), number)
     ).fetchall()
-    summary = canonical_json(_whole(connection, row))
+    summary = canonical_json(decode_version(connection, row, manifest, ()).summary())
     connection.execute(
         "INSERT INTO summaries (version_id, summary, digest) VALUES (?, ?, ?)",
         (row["id"], summary, sha256_hex(summary)),

@@ -167,7 +167,7 @@ def test_more_fits_than_one_question_may_name_are_all_found(tmp_path: Path, regi
         for number, fit in enumerate(fits, start=1):
             text = canonical_json(fit)
             insert_fit(connection, sha256_hex(text), text, fit, NOW)
-            insert_version(connection, BITCOIN, number, sha256_hex(text), contents, NOW)
+            insert_version(connection, BITCOIN, number, (sha256_hex(text), fit), contents, NOW)
     assert [version.manifest for version in registry.versions()] == fits
     assert [version.number for version in registry.listing()] == list(range(1, len(fits) + 1))
 
@@ -443,7 +443,7 @@ def test_one_of_ten_thousand_versions_is_asked_for_without_a_look_at_the_others(
             insert_fit(connection, sha256_hex(text), text, fit, NOW)
             for coin in coins:
                 key = VersionKey(coin, Market("sample", "usd", "daily"), "lightgbm")
-                insert_version(connection, key, number, sha256_hex(text), contents, NOW)
+                insert_version(connection, key, number, (sha256_hex(text), fit), contents, NOW)
                 if number == 1:
                     set_alias(connection, key, "production", 1)
     steps = steps_of(monkeypatch)
