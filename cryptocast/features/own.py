@@ -61,6 +61,8 @@ class FeatureSet:
     def of_single_coins(self) -> "FeatureSet":
         """Those that do not compare the coins of a moment: a row of theirs needs its own coin's bars and bitcoin's."""
         features = tuple(feature for feature in self.features if feature.scope != "moment")
+        if len(features) == len(self.features):
+            return self
         names = {feature.name for feature in features}
         own = {name: line for name, line in self.own.items() if name in names}
         if self.own and not own:  # nothing of the file is left

@@ -196,12 +196,14 @@ def _refresh(production: Version, challenger: Version, config: GateConfig, evide
 def _too_old(challenger: Version, config: GateConfig, evidence: PromotionEvidence) -> Reason | None:
     """Why the evidence on the recipe does not carry a refresh; None: it does."""
     end, name = evidence.backtested_to(challenger), {"coin": challenger.key.coin, "kind": challenger.key.kind}
+    in_parts = challenger.manifest.learned_in_parts
     if end is None:
-        return Reason(ReasonCode.NEVER_BACKTESTED, name)
+        return Reason(ReasonCode.PARTS_NEVER_BACKTESTED if in_parts else ReasonCode.NEVER_BACKTESTED, name)
     age = (evidence.today - end).days
     if age > config.max_evidence_age_days:
         facts = {"end": f"{end:%Y-%m-%d}", "days": age, "limit": config.max_evidence_age_days}
-        return Reason(ReasonCode.EVIDENCE_TOO_OLD, {**facts, **name})
+        code = ReasonCode.PARTS_EVIDENCE_TOO_OLD if in_parts else ReasonCode.EVIDENCE_TOO_OLD
+        return Reason(code, {**facts, **name})
     return None
 
 

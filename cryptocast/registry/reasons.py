@@ -93,6 +93,17 @@ class ReasonCode(StrEnum):
         "the evidence on its recipe ends {end}, {days} days ago, and at most {limit} are allowed; walk it forward: "
         "cryptocast backtest {coin} --walk-forward --model {kind}",
     )
+    PARTS_NEVER_BACKTESTED = (
+        "parts_never_backtested",
+        "its recipe was never backtested; walk it forward on the features that it looks at: "
+        "CRYPTOCAST_FEATURES__ACROSS_COINS=false cryptocast backtest {coin} --walk-forward --model {kind}",
+    )
+    PARTS_EVIDENCE_TOO_OLD = (
+        "parts_evidence_too_old",
+        "the evidence on its recipe ends {end}, {days} days ago, and at most {limit} are allowed; walk it forward on "
+        "the features that it looks at: CRYPTOCAST_FEATURES__ACROSS_COINS=false cryptocast backtest {coin} "
+        "--walk-forward --model {kind}",
+    )
     FORCED = "forced", "forced: {why}"
     FIT_REFUSED = "fit_refused", "the fit moves as a whole, and {version} was refused"
     BASELINE_BETTER_LIVE = (

@@ -24,7 +24,13 @@ __all__ = [
 
 
 def feature_set(config: Config) -> FeatureSet:
-    """The catalogue and what `[features] file` adds to it. Raises ConfigError if that file is missing or wrong."""
+    """What models are fitted on by the settings. Raises ConfigError if `[features] file` is missing or wrong."""
+    whole = _everything(config)
+    return whole if config.features.across_coins else whole.of_single_coins
+
+
+def _everything(config: Config) -> FeatureSet:
+    """The catalogue and what `[features] file` adds to it. Raises as `feature_set` does."""
     if not config.features.file:
         return catalogue_set()
     path = Path(config.features.file)
@@ -59,7 +65,7 @@ def feature_set_of(version: Version, config: Config) -> FeatureSet:
                 f"{words}, with [series.{name}] ({then.source}), which is {now} now; put it back, or {anew}"
             )
     try:
-        features = feature_set(config)
+        features = _everything(config)
     except ConfigError as error:
         raise ModelError(f"{words}, and now: {error}") from error
     same = _of_digest(features, manifest.feature_hash)

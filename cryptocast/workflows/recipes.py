@@ -17,10 +17,11 @@ from cryptocast.workflows import pretrained
 from cryptocast.workflows.context import Progress
 from cryptocast.workflows.own_models import own_settings
 
-# What the feature file adds is in the hash of the features; the rest is data, luck, speed or a check.
+# Which features there are is in their hash; the rest is data, luck, speed or a check.
 LEFT_OUT: Final = frozenset(
     {
         "features.file",
+        "features.across_coins",
         "train.pool",
         "train.seed",
         "train.threads",

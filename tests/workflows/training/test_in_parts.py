@@ -33,8 +33,10 @@ from cryptocast.workflows.feature_sets import feature_set, feature_set_of
 from cryptocast.workflows.forecast import Request, forecast, pool_of_fit
 from cryptocast.workflows.lifecycle import local_hold_out
 from cryptocast.workflows.lifecycle.archives import export_version, import_archive
+from cryptocast.workflows.lifecycle.promote import promote
 from cryptocast.workflows.market_data.outside_shelf import OutsideShelf
 from cryptocast.workflows.market_data.stored_series import every_coin
+from cryptocast.workflows.recipes import recipe_of
 from cryptocast.workflows.reports import TrainReport
 from cryptocast.workflows.store_parts import coin_files
 from cryptocast.workflows.training import in_parts
@@ -487,3 +489,23 @@ def test_every_coin_of_the_store_can_be_meant_without_a_name(tmp_path: Path) -> 
     assert every_coin(used, Selection(source="auto")) == every_coin(used, Selection(source="file"))
     with pytest.raises(DataError, match="no hourly candles"):
         every_coin(used, Selection(granularity="hourly"))
+
+
+def test_a_version_trained_anew_takes_its_place_behind_a_walk_without_features_across_coins(
+    tmp_path: Path, few_together: Callable[[int], None]
+) -> None:
+    few_together(2 * BARS)
+    used = store_of(tmp_path)
+    earlier = Selection(COINS, source="file", now=LAST - timedelta(days=9))
+    train(used, Order(earlier, model="lightgbm", horizons=(1, 7)))
+    trained(used, *COINS)
+    registry = used.registry()
+    first, second = registry.versions(**VersionKey("solana", FILE, "lightgbm").columns)
+    registry.promote(first.key, 1, now=LAST, who="test", why="for the test")
+    report = promote(
+        used.config, registry, coin="solana", kind="lightgbm", source="file", dry_run=True, who="test", now=LAST
+    )
+    assert "CRYPTOCAST_FEATURES__ACROSS_COINS=false cryptocast backtest solana" in str(report.rows[0].reasons[0])
+    apart = structs.replace(used.config, features=FeaturesConfig(across_coins=False))
+    assert recipe_of(apart, "lightgbm", feature_set(apart).digest) == second.manifest.recipe == first.manifest.recipe
+    assert recipe_of(used.config, "lightgbm", feature_set(used.config).digest) != second.manifest.recipe
