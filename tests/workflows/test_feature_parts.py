@@ -157,5 +157,6 @@ def test_a_worker_of_another_processor_is_told_in_the_report(
     monkeypatch.setattr("cryptocast.workflows.cluster.environment", lambda: replace(environment(), processor="Z80"))
     report = latest_features(context(tmp_path), Selection(("ethereum",)), Engine("dask", 2, address))
     (line,) = report.notes
-    assert line.startswith("the workers tcp://")
-    assert f"have another processor ({environment().processor})" in line
+    # One of them may just be starting again, if a test before killed it.
+    assert line.startswith(("the worker tcp://", "the workers tcp://"))
+    assert f"another processor ({environment().processor})" in line

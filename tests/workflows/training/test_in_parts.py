@@ -487,7 +487,7 @@ def test_every_coin_of_the_store_can_be_meant_without_a_name(tmp_path: Path) -> 
     used = store_of(tmp_path)
     assert every_coin(used, Selection(source="file")) == tuple(sorted((*COINS, "newborn", "tether")))
     assert every_coin(used, Selection(source="auto")) == every_coin(used, Selection(source="file"))
-    with pytest.raises(DataError, match="no hourly candles"):
+    with pytest.raises(DataError, match="no hourly bars"):
         every_coin(used, Selection(granularity="hourly"))
 
 

@@ -117,6 +117,7 @@ tuned(context(Path(sys.argv[1]), Dies()))
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kill -9 is POSIX")
+@pytest.mark.slow
 def test_a_study_that_was_killed_twice_is_the_study_of_one_run(whole: tuple[Path, TunedModel], tmp_path: Path) -> None:
     # One in a trial that was drawn at the start, one in a trial that the search had to think about.
     for place in ("trial 2, fold 2", "trial 9, fold 1"):
