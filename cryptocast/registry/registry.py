@@ -129,7 +129,8 @@ class Registry:
                 self._register_version(connection, manifest, fit_id, version, now, who, outdated, contested)
             registered = {version.key.coin: version for version in tables.read_versions(connection, {"fit_id": fit_id})}
             if learn is not None:
-                for refresh in registered.values():
+                for version in versions:
+                    refresh = registered[version.coin]
                     ledger.recount_states(connection, refresh.key, refresh.number, learn)
         return tuple(registered[version.coin] for version in versions)
 
