@@ -243,9 +243,9 @@ class FeaturesConfig(Section, frozen=True, kw_only=True):
     across_coins: bool = True
 
     comments: ClassVar[Comments] = {
-        "across_coins": "also those that compare the coins of a moment; false: none, as in trainings on over 100 coins",
         "file": "a Python file that adds features of your own (see docs/features.md); empty: none",
         "max_correlation": "of two features whose ranks correlate more than this, a fit uses one; 1.0 keeps both",
+        "across_coins": "also those that compare the coins of a moment; false: none, as in trainings on over 100 coins",
     }
 
 
