@@ -200,7 +200,7 @@ class Cluster:
             if under_way[0][1].done():
                 yield self._result(under_way.popleft()[1])
             else:
-                self._wait(under_way[0][1])
+                self._wait()
 
     def _send(self, shared: object) -> Any:
         """Dask's future of what all jobs need, which is sent once however often it is asked for."""
@@ -230,11 +230,9 @@ class Cluster:
         future.add_done_callback(lambda _: self._news.set())
         return place, future
 
-    def _wait(self, future: Any) -> None:
+    def _wait(self) -> None:
         """For any news, and never long without a look at the workers."""
         self.threads()
-        if future.status == "lost":  # what a scheduler that started anew does not know
-            raise self._lost()
         if self._news.wait(LOOK_S):
             self._news.clear()
 
@@ -242,7 +240,7 @@ class Cluster:
         from distributed import CancelledError, KilledWorker
 
         try:
-            answer: WorkerResult = future.result(timeout=ANSWER_S)
+            answer: WorkerResult = self._answer(future)
         except KilledWorker as error:
             raise UpstreamError(
                 f"A job brought down one worker after the other, {error.last_worker.address} at last. Look at their"
@@ -252,6 +250,16 @@ class Cluster:
             raise self._lost() from error
         self._mark(answer.worker, answer.processor)
         return answer.result
+
+    def _answer(self, future: Any) -> Any:
+        """However long it takes: a result that is lost with its worker while it is fetched is made anew elsewhere."""
+        while True:
+            try:
+                return future.result(timeout=ANSWER_S)
+            except OSError:  # also Python's and Dask's for too long a time
+                if future.status == "error":  # the job's own
+                    raise
+            self.threads()
 
     def _mark(self, worker: str, processor: str) -> None:
         if processor != self.terms.environment.processor and worker not in self._others:

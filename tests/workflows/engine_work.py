@@ -48,3 +48,9 @@ def die(_: None, job: int) -> int:
     """Whoever gets it is killed."""
     os.kill(os.getpid(), signal.SIGKILL)
     return job
+
+
+def take_time(_: None, job: int) -> int:
+    """A job that lasts."""
+    time.sleep(2.0)
+    return job

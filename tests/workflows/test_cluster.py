@@ -2,7 +2,12 @@
 
 import os
 import signal
+import subprocess
+import sys
+import time
+from collections import deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +17,7 @@ import pytest
 
 from cryptocast.errors import DataError, UpstreamError
 from cryptocast.workflows import cluster as module
-from cryptocast.workflows.cluster import AHEAD, STORED, Cluster, Terms, cluster_at, dask_client
+from cryptocast.workflows.cluster import AHEAD, STORED, Cluster, Parcel, Terms, cluster_at, dask_client
 from cryptocast.workflows.context import NoProgress
 from cryptocast.workflows.engines import Engine, spread_on
 from cryptocast.workflows.environment import environment
@@ -76,14 +81,51 @@ def test_a_job_whose_worker_is_killed_is_done_by_another(processes: Any, tmp_pat
         assert list(spread(engine_work.die_once, str(tmp_path / "flag"), range(6))) == [0, 10, 20, 30, 40, 50]
 
 
-def test_what_all_jobs_need_is_sent_again_where_all_that_had_it_are_killed(processes: Any) -> None:
+def test_what_all_jobs_need_and_what_was_done_is_made_again_where_all_that_had_it_are_killed(processes: Any) -> None:
     with spread_on(engine(processes.scheduler_address)) as spread:
         shared = np.arange(5.0)
         results = spread(engine_work.add, shared, range(60))
         assert next(results) == 10.0
+        time.sleep(0.5)  # some results wait on the workers by then
         for worker in processes.workers.values():
             os.kill(worker.pid, signal.SIGKILL)
+        time.sleep(0.3)  # and their loss is known
         assert list(results) == [10.0 + job for job in range(1, 60)]
+
+
+def test_a_result_that_is_not_fetched_in_time_is_waited_for(processes: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    with cluster_at(processes.scheduler_address, width=None, progress=NoProgress()) as cluster:
+        monkeypatch.setattr(module, "ANSWER_S", 0.1)
+        _, future = cluster._place(cluster._send(None), Parcel((engine_work.take_time, 7)), deque())
+        assert cluster._result(future) == 7
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_was_killed_is_said_in_one_line() -> None:
+    with distributed.LocalCluster(n_workers=0, dashboard_address=None) as found:
+        address = found.scheduler_address
+    port = address.rpartition(":")[2]
+    with (
+        _dask("scheduler", "--host", "127.0.0.1", "--port", port) as scheduler,
+        _dask("worker", address, "--nthreads", "1", "--no-nanny"),
+        spread_on(engine(address)) as spread,
+    ):
+        results = spread(engine_work.take_time, None, range(100))
+        assert next(results) == 0
+        scheduler.kill()
+        with pytest.raises(UpstreamError, match=f"The scheduler at {address} no longer answers"):
+            list(results)
+
+
+@contextmanager
+def _dask(*arguments: str) -> Iterator[subprocess.Popen[bytes]]:
+    """One of Dask's commands, without a dashboard."""
+    command = [sys.executable, "-m", "dask", *arguments, "--no-dashboard"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def test_an_error_of_the_work_is_raised_as_it_is_and_not_tried_again(processes: Any, tmp_path: Path) -> None:
