@@ -6,10 +6,12 @@ about every coin. What a pass makes of a part depends on its coins alone, so the
 done. Features that compare the coins of a moment are left out: a forecast of one coin would have to read all others.
 """
 
+import tempfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from io import SEEK_END
 from typing import Final
 
 import msgspec
@@ -208,16 +210,12 @@ class Exam:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Marks:
-    """Of one coin: its scores by kind as JSON, which takes a tenth of the memory; quantiles (H, q) of its baseline; the
-    horizons that the baseline answers, and why."""
+    """Of one coin: its scores by kind, as compressed JSON; quantiles (H, q) of its baseline; the horizons that the
+    baseline answers, and why."""
 
     hold_outs: Mapping[str, bytes]
     quantiles: FloatArray
     fallbacks: Mapping[int, str]
-
-    def hold_out(self, kind: str) -> HoldOut:
-        """The scores of one kind."""
-        return msgspec.json.decode(self.hold_outs[kind], type=HoldOut)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -252,13 +250,17 @@ def examine(exam: Exam, part: PoolPart) -> PartMarks:
         scores = coin_hold_outs(sheet, able, exam.pooled, fallbacks)
     marks = {
         coin: Marks(
-            {kind: msgspec.json.encode(_of_own_time(scores[kind, coin], asked)) for kind in exam.pooled},
+            {kind: _compressed(_of_own_time(scores[kind, coin], asked)) for kind in exam.pooled},
             now.quantiles[now.coins.index(coin)],
             fallbacks[coin],
         )
         for coin in able
     }
     return PartMarks(marks, tuple(CoinError(coin=coin, error=error) for coin, error in left_out.items()))
+
+
+def _compressed(hold_out: HoldOut) -> bytes:
+    return zlib.compress(msgspec.json.encode(hold_out), 1)
 
 
 def _of_own_time(hold_out: HoldOut, rows: Matrix) -> HoldOut:
@@ -287,10 +289,39 @@ def _unanswered(
             yield coin, str(error)
 
 
-def with_baselines(fit: CalibratedForecaster, marks: Mapping[str, Marks]) -> CalibratedForecaster:
-    """The fit with the baseline of each of these coins."""
-    quantiles = np.stack([one.quantiles for one in marks.values()])
-    return replace(fit, baseline=msgspec.structs.replace(fit.baseline, coins=tuple(marks), quantiles=quantiles))
+class PoolMarks:
+    """The marks of all coins. Their scores lie in a file that goes with this: memory would grow by 14 kB a coin."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it lasts as long as this
+        self._places: dict[tuple[str, str], tuple[int, int]] = {}
+        self._quantiles: dict[str, FloatArray] = {}
+        self.fallbacks: dict[str, Mapping[int, str]] = {}
+
+    def __contains__(self, coin: str) -> bool:
+        return coin in self._quantiles
+
+    def __len__(self) -> int:
+        return len(self._quantiles)
+
+    def add(self, coin: str, marks: Marks) -> None:
+        """Keep those of one more coin."""
+        self._quantiles[coin], self.fallbacks[coin] = marks.quantiles, marks.fallbacks
+        for kind, scores in marks.hold_outs.items():
+            self._places[kind, coin] = self._file.seek(0, SEEK_END), self._file.write(scores)
+
+    def hold_outs(self, kind: str, coins: Iterable[str]) -> dict[tuple[str, str | None], HoldOut]:
+        """The scores of one kind on these coins."""
+        return {(kind, coin): self._hold_out(*self._places[kind, coin]) for coin in coins}
+
+    def _hold_out(self, begin: int, length: int) -> HoldOut:
+        self._file.seek(begin)
+        return msgspec.json.decode(zlib.decompress(self._file.read(length)), type=HoldOut)
+
+    def with_baselines(self, fit: CalibratedForecaster) -> CalibratedForecaster:
+        """The fit with the baseline of each of these coins."""
+        coins, quantiles = tuple(self._quantiles), np.stack([*self._quantiles.values()])
+        return replace(fit, baseline=msgspec.structs.replace(fit.baseline, coins=coins, quantiles=quantiles))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -432,13 +463,14 @@ def audited_rows(plan: LessonPlan, large: LargePool) -> PoolRows:
 
 def examine_all(
     context: Context, large: LargePool, exam: Exam, spread: Spread
-) -> tuple[dict[str, Marks], tuple[CoinError, ...]]:
+) -> tuple[PoolMarks, tuple[CoinError, ...]]:
     """The third pass over the named coins: their marks, and why some have none."""
-    marks, left_out = dict[str, Marks](), list[CoinError]()
+    marks, left_out = PoolMarks(), list[CoinError]()
     parts = large.parts(large.pool.named)
     with steps(context.progress, "scores", len(parts)) as step:
         for part in spread(examine, exam, large.jobs(parts)):
-            marks |= part.marks
+            for coin, own in part.marks.items():
+                marks.add(coin, own)
             left_out += part.left_out
             step(f"{len(marks)} coins")
     if not marks:

@@ -58,13 +58,12 @@ from cryptocast.workflows.training.in_parts import (
     Exam,
     LargePool,
     LessonPlan,
-    Marks,
+    PoolMarks,
     audited_rows,
     draw_lessons,
     examine_all,
     large_notes,
     read_pool,
-    with_baselines,
 )
 from cryptocast.workflows.training.outdated import Refit, outdated_fits
 from cryptocast.workflows.training.registration import baseline_models, manifest_of, register
@@ -279,28 +278,24 @@ def _register_all(
     context: Context,
     rows: PoolRows,
     fits: Mapping[str, tuple[TrainingResult, float]],
-    marks: Mapping[str, Marks],
+    marks: PoolMarks,
     together: HoldOuts,
     notes: tuple[str, ...],
 ) -> list[TrainedModel]:
     """A version of each fit for each coin; the rows of the first coins, those of the baseline before them."""
-    pool, fallbacks = rows.pool, {coin: one.fallbacks for coin, one in marks.items()}
+    pool = rows.pool
     first = replace(pool, named=pool.named[:SHOWN])
-    models = baseline_models(first, {**together, **_scores("baseline", first.named, marks)})
+    models = baseline_models(first, {**together, **marks.hold_outs("baseline", first.named)})
     for kind, (fit, seconds) in fits.items():
-        files = with_baselines(fit.final, marks).save()
+        files = marks.with_baselines(fit.final).save()
         manifest = manifest_of(context, rows, kind, files, seconds, fit.weights, notes)
         manifest = msgspec.structs.replace(manifest, lessons=rows.matrix.panel.coins)
         for begin in range(0, len(pool.named), BATCH):
             some = replace(pool, named=pool.named[begin : begin + BATCH])
-            scores = {**together, **_scores(kind, some.named, marks)}
-            registered = register(context, some, manifest, files, scores, fallbacks)
+            scores = {**together, **marks.hold_outs(kind, some.named)}
+            registered = register(context, some, manifest, files, scores, marks.fallbacks)
             models += [row for _, row in registered[: max(0, SHOWN - begin)]]
     return models
-
-
-def _scores(kind: str, coins: Sequence[str], marks: Mapping[str, Marks]) -> HoldOuts:
-    return {(kind, coin): marks[coin].hold_out(kind) for coin in coins}
 
 
 def _forecasts_of(
