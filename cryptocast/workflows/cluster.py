@@ -8,7 +8,10 @@ What is lost with a worker is made again: the scheduler gives its jobs to anothe
 it anew. Each job looks first whether its process is like the client's, whenever that process joined.
 """
 
+import glob
 import logging
+import os
+import platform
 import threading
 import time
 from collections import deque
@@ -18,6 +21,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from uuid import uuid4
+
+import psutil
 
 from cryptocast.addresses import shown_address, without_logins
 from cryptocast.errors import UpstreamError, UsageError
@@ -165,8 +170,9 @@ class Cluster:
 
     def sees(self, folder: Path) -> bool:
         """Whether all workers see this folder under this path. If so, those that join later must too."""
-        token = folder.resolve() / f".seen-{uuid4().hex}"
+        token = folder.resolve() / f"{_tokens_of_here()}{os.getpid()}-{uuid4().hex}"
         try:
+            _forget_killed(folder)
             token.touch()
         except OSError:
             return False
@@ -284,6 +290,17 @@ class Cluster:
     def _forget_token(self) -> None:
         if self.terms.token is not None:
             Path(self.terms.token).unlink(missing_ok=True)
+
+
+def _tokens_of_here() -> str:
+    return f".seen-{platform.node()}-"
+
+
+def _forget_killed(folder: Path) -> None:
+    """Take away the tokens of clients on this machine that were killed before they could."""
+    for token in folder.glob(f"{glob.escape(_tokens_of_here())}*"):
+        if not psutil.pid_exists(int(token.name.rsplit("-", 2)[1])):
+            token.unlink(missing_ok=True)
 
 
 def take(parcel: Parcel) -> Any:

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -216,8 +217,10 @@ class Container:
     def first(self) -> int:
         """The process that has the number 1 in the container."""
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
-        assert self.process.poll() is None, self.wait()
-        return int(children.read_text().split()[0])
+        while not (pids := children.read_text().split()):  # it has not been started yet
+            assert self.process.poll() is None, self.wait()
+            time.sleep(0.05)
+        return int(pids[0])
 
     def end(self) -> tuple[int, str]:
         """Ends it as an engine does, with SIGTERM to the first process: its exit code and what it has printed."""
