@@ -25,8 +25,10 @@ from cryptocast.times import as_datetime, as_microseconds
 
 INTERVALS: Final = (80, 95)
 PERCENTS: Final = (*INTERVALS, *TAIL_INTERVALS)
+WIDTH_OF: Final = 80
 PART: Final = 32  # outcomes
-# Times in microseconds; hits: whether the outcome lay inside each interval of PERCENTS.
+# Times in microseconds; width: of the 80 % interval, as a share of the price at issue; hits: whether the outcome lay
+# inside each interval of PERCENTS.
 COLUMNS: Final = np.dtype(
     [
         ("number", "<i4"),
@@ -36,6 +38,7 @@ COLUMNS: Final = np.dtype(
         ("crps", "<f8"),
         ("pit_low", "<f8"),
         ("pit_high", "<f8"),
+        ("width", "<f8"),
         ("hits", "?", (len(PERCENTS),)),
     ]
 )
@@ -61,13 +64,16 @@ def live_rows(pairs: Sequence[MaturedRow]) -> LiveRows:
     for place, percent in enumerate(PERCENTS):
         lower, upper = interval_ends(quantiles, percent)
         rows["hits"][:, place] = (lower <= returns) & (returns <= upper)
+        if percent == WIDTH_OF:
+            rows["width"] = np.exp(upper) - np.exp(lower)
     return rows
 
 
 def matured_rows(connection: Connection, key: VersionKey, number: int) -> LiveRows:
     """The forecasts of one version whose outcome is known, by issue and horizon."""
     parts, through = _parts(connection, key, number)
-    rows = np.concatenate([*parts, live_rows(_since(connection, key, number, through))])
+    kept = np.frombuffer(b"".join(parts), dtype=COLUMNS)
+    rows = np.concatenate([kept, live_rows(_since(connection, key, number, through))])
     return np.asarray(rows[np.lexsort((rows["horizon"], rows["issued_at"]))])
 
 
@@ -123,34 +129,35 @@ def _fills_part(connection: Connection, key: VersionKey, number: int) -> bool:
 
 
 def _write(connection: Connection, key: VersionKey, number: int, part: int, pairs: Sequence[MaturedRow]) -> None:
-    data = live_rows(pairs).tobytes()
+    data, values = live_rows(pairs).tobytes(), key_values(key)
     same = " AND ".join(f"{column} = ?" for column in IDENTITY)
     (through,) = connection.execute(f"SELECT id FROM outcomes WHERE {same}", identity_of(pairs[-1][1])).fetchone()
     connection.execute(
         f"INSERT OR REPLACE INTO live_parts ({KEY}, number, part, through, data, digest)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (*key_values(key), number, part, through, data, _digest(key, number, part, through, data)),
+        (*values, number, part, through, data, _digest(values, number, part, through, data)),
     )
 
 
-def _parts(connection: Connection, key: VersionKey, number: int) -> tuple[list[LiveRows], int]:
+def _parts(connection: Connection, key: VersionKey, number: int) -> tuple[list[bytes], int]:
     """The parts that can be read, and the id of the last outcome in them; 0: there are none."""
+    values = key_values(key)
     rows = connection.execute(
         f"SELECT part, through, data, digest FROM live_parts WHERE {KEY_IS} AND number = ? ORDER BY part",
-        (*key_values(key), number),
+        (*values, number),
     ).fetchall()
-    parts, through = list[LiveRows](), 0
+    parts, through = list[bytes](), 0
     for part, row in enumerate(rows):
         data = blob(row["data"])
-        if row["part"] != part or row["digest"] != _digest(key, number, part, row["through"], data):
+        if row["part"] != part or row["digest"] != _digest(values, number, part, row["through"], data):
             break
-        parts.append(np.frombuffer(data, dtype=COLUMNS))
+        parts.append(data)
         through = row["through"]
     return parts, through
 
 
-def _digest(key: VersionKey, number: int, part: int, through: int, data: bytes) -> str:
-    return sha256_hex(repr((key_values(key), number, part, through)).encode() + _LAYOUT + data)
+def _digest(key: tuple[str, ...], number: int, part: int, through: int, data: bytes) -> str:
+    return sha256_hex(repr((key, number, part, through)).encode() + _LAYOUT + data)
 
 
 def _since(connection: Connection, key: VersionKey, number: int, through: int) -> list[MaturedRow]:

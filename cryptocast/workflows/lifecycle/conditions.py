@@ -1,23 +1,22 @@
 """What is worth telling of a coin and of its versions: each a condition that holds, or does not."""
 
-from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
 import msgspec
 import numpy as np
 
-from cryptocast.arrays import FloatArray
 from cryptocast.data.sources.table import AUTO, is_fetched
 from cryptocast.market import Market
 from cryptocast.models.tails import interval_ends
 from cryptocast.registry import PRODUCTION, Condition, LedgerRow, NoticeCode, Reason, Registry, Version, VersionKey
+from cryptocast.registry.live_rows import WIDTH_OF
+from cryptocast.times import as_microseconds
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
 from cryptocast.workflows.forecast import BASELINE
 from cryptocast.workflows.pretrained import incumbent
 from cryptocast.workflows.reports import CoinForecast
 
-LEVEL: Final = 80
 TAILS: Final = (0.01, 0.99)
 MOST_WIDTHS: Final = 365
 LEAST_WIDTHS: Final = 60  # of fewer the outer percents say nothing
@@ -50,27 +49,29 @@ def answering(registry: Registry, coin: str, market: Market) -> Version | None:
 
 def unusual_width(registry: Registry, coin: str, market: Market) -> tuple[Condition, ...]:
     """That the newest live forecast of whatever answers for a coin leaves its usual width: its 80 % interval of the
-    shortest horizon is wider or narrower than all but 1 % of those of the 365 bars before. None where fewer than 60
-    tell."""
+    shortest horizon is wider or narrower than all but 1 % of those of the 365 bars before whose outcome is known. None
+    where fewer than 60 tell."""
     version = answering(registry, coin, market)
-    key = VersionKey(coin, market, BASELINE) if version is None else version.key
-    rows = registry.newest_history(key, 0 if version is None else version.number, MOST_WIDTHS + 1)
-    widths = _widths(rows)
-    if len(widths) <= LEAST_WIDTHS:
+    key, number = (VersionKey(coin, market, BASELINE), 0) if version is None else (version.key, version.number)
+    newest = registry.newest_history(key, number, 1)
+    if not newest:
         return ()
-    width, (low, high) = float(widths[-1]), map(float, np.quantile(widths[:-1], TAILS))
-    facts = {**key.columns, "level": LEVEL, "horizon": rows[-1].horizon, "width": width, "low": low, "high": high}
-    facts["bars"] = len(widths) - 1
+    rows = registry.live_columns(key, number)
+    known = (rows["horizon"] == newest[0].horizon) & (rows["issued_at"] < as_microseconds(newest[0].issued_at))
+    widths = rows["width"][known][-MOST_WIDTHS:]
+    if len(widths) < LEAST_WIDTHS:
+        return ()
+    width, (low, high) = _width(newest[0]), map(float, np.quantile(widths, TAILS))
+    facts = {**key.columns, "level": WIDTH_OF, "horizon": newest[0].horizon, "width": width, "low": low, "high": high}
+    facts["bars"] = len(widths)
     subject = f"{coin} ({market})"
     return (Condition(NoticeCode.UNUSUAL_WIDTH, subject, None if low <= width <= high else facts),)
 
 
-def _widths(rows: Sequence[LedgerRow]) -> FloatArray:
-    """(n,) as shares of the price at issue."""
-    if not rows:
-        return np.empty(0)
-    lower, upper = interval_ends(np.array([row.quantiles for row in rows]), LEVEL)
-    return np.asarray(np.exp(upper) - np.exp(lower), dtype=np.float64)
+def _width(row: LedgerRow) -> float:
+    """As a share of the price at issue."""
+    lower, upper = interval_ends(np.array([row.quantiles]), WIDTH_OF)
+    return float(np.exp(upper[0]) - np.exp(lower[0]))
 
 
 def standing_fallback(forecast: CoinForecast) -> Fallback | None:

@@ -163,15 +163,16 @@ class _Tenths:
 
 def _edges(values: FloatArray) -> list[FloatArray]:
     """Between the tenths of each column; none where its finite values do not vary."""
-    whole: BoolArray = np.asarray(np.isfinite(values).all(axis=0))
+    if not len(values):
+        return [np.empty(0)] * values.shape[1]
     inner = np.linspace(0, 1, BINS + 1)[1:-1]
-    at_once = iter(np.quantile(values[:, whole], inner, axis=0).T) if len(values) else iter(())
-    edges = []
-    for column, is_whole in zip(values.T, whole.tolist(), strict=True):
-        there = column if is_whole else column[np.isfinite(column)]
-        if there.size == 0:
-            edges.append(there)
-            continue
-        between = next(at_once) if is_whole else np.quantile(there, inner)
-        edges.append(np.unique(between) if np.ptp(there) > 0.0 else there[:0])
-    return edges
+    finite = np.where(np.isfinite(values), values, np.nan)
+    finite.sort(axis=0)  # NaN behind the others
+    count = np.isfinite(finite).sum(axis=0)
+    place = inner[:, None] * np.maximum(count - 1, 0)
+    below, rest = place.astype(np.int64), place % 1.0
+    above = np.minimum(below + 1, np.maximum(count - 1, 0))
+    lower, upper = (np.take_along_axis(finite, at, axis=0) for at in (below, above))
+    between = lower + rest * (upper - lower)
+    varies = (count > 0) & (finite[0] < np.take_along_axis(finite, np.maximum(count - 1, 0)[None], axis=0)[0])
+    return [np.unique(edges) if any_ else edges[:0] for edges, any_ in zip(between.T, varies.tolist(), strict=True)]

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from cryptocast.market import Market
-from cryptocast.registry import Condition, Reason, Registry
+from cryptocast.registry import Condition, LedgerRow, Reason, Registry
+from cryptocast.registry.live import matured_outcome
 from cryptocast.registry.reasons import ReasonCode
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.fallbacks import Fallback, FallbackCode
@@ -31,6 +32,12 @@ OFF = Reason(ReasonCode.COVERAGE_OFF_LIVE, {"horizon": 1, "percent": 80, "share"
 def forecast_of(fallback: Fallback | None, model: str) -> CoinForecast:
     made = FakeForecast().made("bitcoin", Request(Selection(vs="usd", granularity="daily"), model))
     return msgspec.structs.replace(made, fallback_reason=fallback)
+
+
+def write_matured(registry: Registry, rows: list[LedgerRow]) -> None:
+    """Forecasts, and that nothing came of the price."""
+    registry.write_ledger(rows)
+    registry.write_outcomes([matured_outcome(row, 0.0, now=row.target_at) for row in rows])
 
 
 def one(conditions: tuple[Condition, ...]) -> Condition:
@@ -64,12 +71,12 @@ def test_nothing_is_said_of_candles_that_were_chosen_as_they_are(choice: str) ->
 def test_a_width_is_unusual_beyond_all_but_one_percent_of_those_before(registry: Registry) -> None:
     scales = np.random.default_rng(1).uniform(0.02, 0.04, 100)
     registry.write_ledger([row(1, n, 7, scale=5.0) for n in range(100)])  # of a longer horizon
-    registry.write_ledger([row(1, n, scale=float(s)) for n, s in enumerate(scales)])
+    write_matured(registry, [row(1, n, scale=float(s)) for n, s in enumerate(scales)])
     best = registry.best("bitcoin", DAILY)
     assert best is not None
     assert one(unusual_width(registry, "bitcoin", DAILY)).facts is None
     for day, scale, side in ((100, 0.06, "wide"), (101, 0.03, None), (102, 0.005, "narrow")):
-        registry.write_ledger([row(1, day, scale=scale), row(0, day, scale=9.0, kind="baseline")])
+        write_matured(registry, [row(1, day, scale=scale), row(0, day, scale=9.0, kind="baseline")])
         facts = one(unusual_width(registry, "bitcoin", DAILY)).facts
         assert (facts is None) == (side is None)
         if facts is not None:
@@ -81,8 +88,8 @@ def test_a_width_is_unusual_beyond_all_but_one_percent_of_those_before(registry:
 def test_of_few_bars_no_width_is_unusual_and_without_a_version_it_is_the_baselines(tmp_path: Path) -> None:
     registry = Registry.open(tmp_path)
     assert unusual_width(registry, "bitcoin", DAILY) == ()
-    registry.write_ledger([row(0, n, scale=0.03, kind="baseline") for n in range(59)])
-    registry.write_ledger([row(0, 59, scale=3.0, kind="baseline")])
+    write_matured(registry, [row(0, n, scale=0.03, kind="baseline") for n in range(59)])
+    write_matured(registry, [row(0, 59, scale=3.0, kind="baseline")])
     assert unusual_width(registry, "bitcoin", DAILY) == ()
     registry.write_ledger([row(0, 60, scale=9.0, kind="baseline")])
     assert one(unusual_width(registry, "bitcoin", DAILY)).facts is not None

@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 
 from cryptocast.arrays import FloatArray
 from cryptocast.features.matrix import Matrix
@@ -15,7 +18,7 @@ from cryptocast.registry import recipe_hash
 from cryptocast.workflows.coin_pool import feature_table, gather, matrix_of
 from cryptocast.workflows.context import Selection
 from cryptocast.workflows.feature_sets import catalogue_set
-from cryptocast.workflows.lifecycle.feature_drift import DRIFT_BARS, drift_of, drifted, psi
+from cryptocast.workflows.lifecycle.feature_drift import DRIFT_BARS, _edges, drift_of, drifted, psi
 from tests.registry.golden_rows import GOLDEN, read_rows
 from tests.registry.registry_fits import manifest
 from tests.registry.registry_ledger import day
@@ -159,3 +162,18 @@ def test_the_columns_of_one_question_are_judged_as_each_by_itself() -> None:
         column = features[:, int(row.feature[1:]) % 6]
         assert row.psi == pytest.approx(psi(column[:1500], column[1500:] + 9.0))
     assert {row.feature for row in found.features} == {f"f{place}" for place in (0, 1, 3, 5, 6, 7, 9, 11)}
+
+
+@given(
+    arrays(
+        np.float64, st.tuples(st.integers(1, 40), st.integers(1, 5)), elements=st.floats(-1e6, 1e6) | st.just(np.nan)
+    )
+)
+def test_the_edges_of_the_tenths_are_the_quantiles_of_what_is_finite(values: FloatArray) -> None:
+    for column, edges in zip(values.T, _edges(values), strict=True):
+        there = column[np.isfinite(column)]
+        if there.size and np.ptp(there) > 0.0:
+            apart = np.abs(edges[:, None] - np.quantile(there, np.arange(1, 10) / 10))
+            assert max(*apart.min(axis=0), *apart.min(axis=1)) <= 1e-9 * np.abs(there).max()
+        else:
+            assert edges.size == 0
