@@ -1,17 +1,22 @@
-"""Parquet and feather files as bytes, and files that appear whole or not at all. Nothing else names their library."""
+"""Parquet and feather files as bytes, and files that appear whole or not at all. Nothing else names their library.
+
+Arrow is loaded where files are written, or read that are not ours: a forecast from the store does without its 40 ms and
+30 MB.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from cryptocast.errors import DataError
 from cryptocast.files import replace_file
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FEATHER: Final = b"ARROW1"
 METADATA_KEY: Final = b"cryptocast"
@@ -20,6 +25,8 @@ BUFFER: Final = "Could not open Parquet input source '<Buffer>': "
 
 def encode(frame: pl.DataFrame, metadata: bytes | None = None) -> bytes:
     """The frame as a Parquet file (zstd), with our metadata in its schema."""
+    import pyarrow.parquet as pq
+
     table = frame.to_arrow()
     if metadata is not None:
         table = table.replace_schema_metadata({METADATA_KEY: metadata})
@@ -33,10 +40,21 @@ def is_table(content: bytes) -> bool:
     return content.startswith((b"PAR1", FEATHER))
 
 
+def decode_hashed(content: bytes, origin: str) -> tuple[pl.DataFrame, bytes | None]:
+    """As `decode`, of a Parquet file of ours whose content the caller checks against a hash: no checksum of a page is
+    looked at."""
+    with _refused(origin):
+        frame = pl.read_parquet(content, parallel="none", use_statistics=False)
+        return frame, _metadata(content)
+
+
 def decode(content: bytes, origin: str) -> tuple[pl.DataFrame, bytes | None]:
     """The frame and our metadata (None where absent). DataError naming `origin` if this is no whole Parquet file, nor
     an Arrow file as feather writes it."""
-    with _refused(origin):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with _refused(origin, pa.ArrowException):
         if content.startswith(FEATHER):
             table = pa.ipc.open_file(pa.BufferReader(content)).read_all()
         else:
@@ -51,7 +69,10 @@ def decode(content: bytes, origin: str) -> tuple[pl.DataFrame, bytes | None]:
 
 def column_names(file: BinaryIO, origin: str) -> list[str]:
     """The columns of a Parquet or feather file. DataError naming `origin` if it is damaged."""
-    with _refused(origin):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    with _refused(origin, pa.ArrowException):
         schema = pa.ipc.open_file(file).schema if _is_feather(file) else pq.read_schema(file)
         return [str(name) for name in schema.names]
 
@@ -61,12 +82,17 @@ def pieces(file: BinaryIO, origin: str, columns: Sequence[str], rows: int = 200_
 
     DataError naming `origin` as soon as it turns out to be damaged.
     """
-    with _refused(origin):
+    import pyarrow as pa
+
+    with _refused(origin, pa.ArrowException):
         for batch in _batches(file, columns, rows):
             yield _frame(batch)
 
 
-def _batches(file: BinaryIO, columns: Sequence[str], rows: int) -> Iterator[pa.RecordBatch]:
+def _batches(file: BinaryIO, columns: Sequence[str], rows: int) -> Iterator["pa.RecordBatch"]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     if not _is_feather(file):
         with pq.ParquetFile(file, page_checksum_verification=True) as whole:
             yield from whole.iter_batches(rows, columns=columns)
@@ -86,7 +112,7 @@ def _is_feather(file: BinaryIO) -> bool:
     return magic == FEATHER
 
 
-def _frame(table: pa.Table | pa.RecordBatch) -> pl.DataFrame:
+def _frame(table: "pa.Table | pa.RecordBatch") -> pl.DataFrame:
     table.validate(full=True)  # polars trusts buffers and names, and panics over bad ones
     str(table.schema)
     frame = pl.from_arrow(table)
@@ -96,11 +122,13 @@ def _frame(table: pa.Table | pa.RecordBatch) -> pl.DataFrame:
 
 
 @contextmanager
-def _refused(origin: str) -> Iterator[None]:
-    """What the libraries say of a damaged file, as a DataError in one line."""
+def _refused(origin: str, *more: type[Exception]) -> Iterator[None]:
+    """What the libraries say of a damaged file, as a DataError in one line. more: errors of the library that reads."""
+    own = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError)
+    kinds: tuple[type[BaseException], ...] = (*own, *more)
     try:
         yield
-    except (pa.ArrowException, pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError) as error:
+    except kinds as error:
         # Only the first sentence: the rest guesses, and names a buffer that the user never saw.
         sentence = str(error).partition("\n")[0].partition(". ")[0].removeprefix(BUFFER)[:120].rstrip(".")
         raise DataError(f"{origin} is not a whole Parquet file: {sentence or type(error).__name__}.") from error
@@ -109,9 +137,12 @@ def _refused(origin: str) -> Iterator[None]:
 def read_metadata(path: Path) -> bytes | None:
     """Our metadata, without reading the rows; None where the file has none."""
     with _refused(str(path)):
-        schema = pq.read_schema(path)
-    metadata: Mapping[bytes, bytes] = schema.metadata or {}
-    return metadata.get(METADATA_KEY)
+        return _metadata(path)
+
+
+def _metadata(source: Path | bytes) -> bytes | None:
+    metadata = pl.read_parquet_metadata(source).get(METADATA_KEY.decode())
+    return None if metadata is None else metadata.encode()
 
 
 def read_bytes(path: Path) -> bytes:

@@ -174,7 +174,7 @@ class CandleStore:
         path = self.path(key).with_name(f"{key.coin}{REVISIONS}")
         if not _is_there(path):
             return pl.DataFrame(schema=REVISION_SCHEMA)
-        frame, metadata = parquet.decode(parquet.read_bytes(path), str(path))
+        frame, metadata = parquet.decode_hashed(parquet.read_bytes(path), str(path))
         layout, _, digest = (metadata or b"").decode("ascii", "replace").rpartition(" ")
         _check_layout(int(layout) if layout.isdigit() else 1, str(path))
         if digest != content_hash(frame):
@@ -419,7 +419,7 @@ def _encode(series: SeriesFile) -> bytes:
 
 def _decode(content: bytes, key: SeriesKey, origin: str, remedy: str) -> SeriesFile:
     try:
-        rows, encoded = parquet.decode(content, origin)
+        rows, encoded = parquet.decode_hashed(content, origin)
     except DataError as error:
         raise DataError(f"{error} {remedy}") from error
     metadata = _metadata(encoded, key, origin, remedy)

@@ -69,9 +69,12 @@ def make_fits(matrix: Matrix, jobs: Sequence[FitJob], run: FitRun) -> Iterator[F
     Here each may go on from the one before.
     """
     if run.spread is not None and are_side_by_side(jobs, run):
-        for job, answer in zip(jobs, run.spread(make_fit, matrix, jobs), strict=True):
+        answers = list[FitAnswer | None]()
+        # The longest first, which is the last: it learns from all the time.
+        for job, answer in zip(jobs[::-1], run.spread(make_fit, matrix, jobs[::-1]), strict=True):
             run.done(job.learner.kind)
-            yield answer
+            answers.append(answer)
+        yield from reversed(answers)
         return
     for job in jobs:
         answer = make_fit(matrix, job, run)

@@ -107,9 +107,12 @@ class Database:
                 connection.execute("COMMIT")
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
+    def held(self, *, made: bool = False) -> Iterator[None]:
         """While this lasts a connection stays open, so that not each of many closes the file as the last one: which
-        brings the log into it and takes longer than what is read or written."""
+        brings the log into it and takes longer than what is read or written. made: for what is going to be written, so
+        that what is asked before need not make a registry in memory each time."""
+        if made and not self.path.is_file():
+            self.create()
         try:
             connection = self._open(change=False)
             if connection is not None:

@@ -252,9 +252,9 @@ class Registry:
         """Coins have another source from now on. Kept for good."""
         self._append(SOURCE_MOVES, moves)
 
-    def held(self) -> AbstractContextManager[None]:
+    def held(self, *, made: bool = False) -> AbstractContextManager[None]:
         """While this lasts, many questions and changes cost less (see Database.held)."""
-        return self._database.held()
+        return self._database.held(made=made)
 
     def observe(self, conditions: Sequence[Condition], now: datetime) -> int:
         """Tell once of the conditions that have begun, and note those that have ended (see registry.notices). Returns

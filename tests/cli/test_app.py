@@ -479,6 +479,7 @@ try:
 except SystemExit as leaving:
     assert not leaving.code, leaving.code
 unused = ("httpx", "httpcore", "torch", "lightgbm", "pandas", "scipy", "altair", "cryptocast.evaluation.trading")
+unused = (*unused, "pyarrow")
 print([name for name in unused if name in sys.modules], os.environ["OPENBLAS_NUM_THREADS"], gc.get_threshold()[0])
 """
 

@@ -14,9 +14,10 @@ FRAME = pl.DataFrame({"coin": ["bitcoin", None], "close": [1.5, 2.5]})
 @pytest.mark.parametrize("metadata", [None, b"", b"who wrote it"])
 def test_a_frame_and_its_metadata_come_back(tmp_path: Path, metadata: bytes | None) -> None:
     content = parquet.encode(FRAME, metadata)
-    frame, back = parquet.decode(content, "x")
-    assert_frame_equal(frame, FRAME)
-    assert back == metadata
+    for decode in (parquet.decode, parquet.decode_hashed):
+        frame, back = decode(content, "x")
+        assert_frame_equal(frame, FRAME)
+        assert back == metadata
     (tmp_path / "x.parquet").write_bytes(content)
     assert parquet.read_metadata(tmp_path / "x.parquet") == metadata
 
@@ -24,7 +25,11 @@ def test_a_frame_and_its_metadata_come_back(tmp_path: Path, metadata: bytes | No
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"a,b\n1,2\n", parquet.encode(FRAME)[:-9]])
 def test_what_is_no_whole_file_is_said_in_one_line(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "x.parquet").write_bytes(content)
-    for read in (lambda: parquet.decode(content, "x.parquet"), lambda: parquet.read_metadata(tmp_path / "x.parquet")):
+    for read in (
+        lambda: parquet.decode(content, "x.parquet"),
+        lambda: parquet.decode_hashed(content, "x.parquet"),
+        lambda: parquet.read_metadata(tmp_path / "x.parquet"),
+    ):
         with pytest.raises(DataError, match=r"x\.parquet is not a whole Parquet file: .") as caught:
             read()
         assert "\n" not in str(caught.value)

@@ -49,22 +49,24 @@ def register(
     version, however long the coin's history grows: no score speaks for the model there.
     """
     registry, kind = context.registry(), manifest.kind
-    adopt(context.config, registry, pool.market, pool.last_bars, now=context.wall_clock(), who=context.who)
-    contested = [coin for coin in pool.named if incumbent(registry, VersionKey(coin, pool.market, kind)) is not None]
-    versions = registry.register(
-        manifest,
-        files,
-        [
-            NewVersion(coin, CoinCalibration(coin=coin, state=_state(fallbacks[coin])), scores[kind, coin])
-            for coin in pool.named
-        ],
-        now=context.wall_clock(),
-        who=context.who,
-        learn=learn,
-        outdated=_outdated(registry, context, pool, kind),
-        contested=contested,
-    )
-    return [(version, _registered(context, registry, version, scores)) for version in versions]
+    with registry.held(made=True):
+        adopt(context.config, registry, pool.market, pool.last_bars, now=context.wall_clock(), who=context.who)
+        keys = {coin: VersionKey(coin, pool.market, kind) for coin in pool.named}
+        contested = [coin for coin, key in keys.items() if incumbent(registry, key) is not None]
+        versions = registry.register(
+            manifest,
+            files,
+            [
+                NewVersion(coin, CoinCalibration(coin=coin, state=_state(fallbacks[coin])), scores[kind, coin])
+                for coin in pool.named
+            ],
+            now=context.wall_clock(),
+            who=context.who,
+            learn=learn,
+            outdated=_outdated(registry, context, pool, kind),
+            contested=contested,
+        )
+        return [(version, _registered(context, registry, version, scores)) for version in versions]
 
 
 def _state(fallbacks: Mapping[int, str]) -> dict[str, object]:
