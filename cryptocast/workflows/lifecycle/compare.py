@@ -12,8 +12,9 @@ from cryptocast.errors import DataError, UsageError
 from cryptocast.evaluation.records import HorizonScore
 from cryptocast.evaluation.report.comparison import ComparedHorizon, comparison_page
 from cryptocast.evaluation.verdicts import Verdict, VerdictReason, comparison_sentence
-from cryptocast.registry import Contest, Registry, Version
+from cryptocast.registry import Contest, Registry, Version, sha256_hex
 from cryptocast.registry.contest import contest, horizon_reason
+from cryptocast.workflows.lifecycle.model_card import MOST_COINS
 from cryptocast.workflows.lifecycle.promotion_evidence import live_pairs, walked_pairs
 from cryptocast.workflows.picture_files import check_drawing
 
@@ -146,7 +147,7 @@ def _facts(version: Version) -> dict[str, str]:
             f"series {name}": f"{s.source}, {s.rows:,} values, {s.content_hash[:12]}"
             for name, s in (m.series or {}).items()
         },
-        **{f"data {d.coin}": f"{d.rows} bars to {d.last:%Y-%m-%d %H:%M}, {d.content_hash[:12]}" for d in m.coins},
+        **_data_facts(version),
         **{f"library {name}": value for name, value in m.libraries.items()},
         "features": f"{len(m.features)} columns, set {m.feature_hash[:12]}",
         "horizons": ",".join(map(str, m.horizons)),
@@ -155,6 +156,17 @@ def _facts(version: Version) -> dict[str, str]:
         "device": m.device,
     }
     return {name: str(value) for name, value in facts.items()}
+
+
+def _data_facts(version: Version) -> dict[str, str]:
+    """The data of each coin; of a large pool those of the version's own, and one hash over all."""
+    coins = version.manifest.coins
+    named = coins if len(coins) <= MOST_COINS else [data for data in coins if data.coin == version.key.coin]
+    facts = {f"data {d.coin}": f"{d.rows} bars to {d.last:%Y-%m-%d %H:%M}, {d.content_hash[:12]}" for d in named}
+    if len(named) < len(coins):
+        whole = sha256_hex(" ".join(f"{d.coin} {d.content_hash}" for d in coins).encode())
+        facts["data of the pool"] = f"{len(coins):,} coins, {whole[:12]}"
+    return facts
 
 
 def write_comparison(comparison: VersionComparison, path: Path) -> None:

@@ -20,6 +20,7 @@ from cryptocast.registry.gate import FOREIGN
 from cryptocast.registry.live import LiveCoverage, LiveReport, columns_score
 
 DRIFT_SHOWN: Final = 10
+MOST_COINS: Final = 20  # that are listed
 INTENDED_USE: Final = (
     "To know how far the price may move, with intervals that hold as often as they say; and to judge whether that is"
     " known any better than by a random walk. Prices are close to one: the median is mostly the last price. Not advice,"
@@ -76,9 +77,11 @@ def _lines(version: Version, evidence: Evidence | None, live: LiveReport, mark: 
         f"Forecasts of {key.coin} in {key.vs} on {key.granularity} bars of the source {key.source}, {ahead} bars ahead:"
         " thirteen quantiles of the price, and the probability of a rise.",
     )
-    candles = [
-        (d.coin, f"{d.rows:,}", f"{d.first:%Y-%m-%d}", f"{d.last:%Y-%m-%d}", d.content_hash[:12]) for d in m.coins
-    ]
+    is_large = len(m.coins) > MOST_COINS
+    named = sorted(m.coins, key=lambda d: d.coin != key.coin)[:MOST_COINS] if is_large else m.coins
+    candles = [(d.coin, f"{d.rows:,}", f"{d.first:%Y-%m-%d}", f"{d.last:%Y-%m-%d}", d.content_hash[:12]) for d in named]
+    if is_large:
+        candles.append((f"and {len(m.coins) - len(named):,} more", "", "", "", ""))
     features = f"{len(m.features)} features (set {m.feature_hash[:12]}), {m.train_rows:,} rows."
     origin = "Foreign hold-out" if hold_out.foreign else "Hold-out"
     span = f"{origin}, {hold_out.start:%Y-%m-%d} to {hold_out.end:%Y-%m-%d}, of a fit that never saw it:"

@@ -121,9 +121,10 @@ def walked_pairs(
                 "walked forward; only live forecasts can tell"
             )
         if not evidence:
+            features = "CRYPTOCAST_FEATURES__ACROSS_COINS=false " if version.manifest.learned_in_parts else ""
             return (
-                f"{version_words(version.mark)}'s recipe was never walked forward; with its settings run: cryptocast "
-                f"backtest {key.coin} --walk-forward --model {names}"
+                f"{version_words(version.mark)}'s recipe was never walked forward; with its settings run: {features}"
+                f"cryptocast backtest {key.coin} --walk-forward --model {names}"
             )
     best = _closest(walks[0], walks[1], within)
     if best is None:

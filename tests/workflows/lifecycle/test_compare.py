@@ -11,7 +11,7 @@ from cryptocast.errors import UsageError
 from cryptocast.registry import Registry
 from cryptocast.workflows.lifecycle.compare import compare, write_comparison
 from cryptocast.workflows.reports import comparison_sentence
-from tests.registry.registry_fits import NOW
+from tests.registry.registry_fits import NOW, register
 from tests.registry.registry_ledger import live
 
 LATER = NOW + timedelta(days=3)
@@ -47,3 +47,13 @@ def test_two_versions_are_compared_on_what_they_share(config: Config, registry: 
         write_comparison(found, tmp_path / "a.pdf")
     with pytest.raises(UsageError, match="is one version"):
         compare(registry, tmp_path, config.gate, one, one)
+
+
+def test_of_large_pools_that_differ_everywhere_two_lines_say_so(
+    config: Config, registry: Registry, tmp_path: Path
+) -> None:
+    coins = ("bitcoin", *(f"coin-{number}" for number in range(99)))
+    one, other = (register(registry, label, coins=coins)[0] for label in ("3", "4"))
+    differences = compare(registry, tmp_path, config.gate, one, other).differences
+    assert [row.what for row in differences] == ["data bitcoin", "data of the pool"]
+    assert (differences[1].a or "").startswith("100 coins, ")

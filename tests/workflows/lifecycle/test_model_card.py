@@ -11,8 +11,8 @@ from cryptocast.config import Config
 from cryptocast.evaluation.answer_words import answer_sentence
 from cryptocast.number_format import count
 from cryptocast.registry import Registry
-from cryptocast.workflows.lifecycle.model_card import model_card
-from tests.registry.registry_fits import NOW
+from cryptocast.workflows.lifecycle.model_card import MOST_COINS, model_card
+from tests.registry.registry_fits import NOW, manifest
 from tests.registry.registry_ledger import live
 
 LATER = NOW + timedelta(days=3)
@@ -55,3 +55,16 @@ def test_the_card_of_an_lstm_says_what_it_adds_and_what_it_costs(config: Config,
     use = text.split("## Intended use")[1].split("## Data")[0]
     assert "no mean of models with it was better than its best member by more than 0.02 points" in use
     assert "What it costs: about half of the time" in use
+
+
+def test_of_a_large_pool_the_card_names_the_coin_itself_and_how_many_there_are(
+    config: Config, registry: Registry
+) -> None:
+    version = registry.versions()[0]
+    coins = (*(f"coin-{number}" for number in range(1, 1000)), "bitcoin")
+    large = replace(version, manifest=manifest(coins=coins))
+    data = model_card(registry, config.gate, large, None).markdown.split("## Data")[1].split("## Skill")[0]
+    rows = [line.split(" | ")[0] for line in data.splitlines() if line.startswith("| ")]
+    assert rows[2:4] == ["| bitcoin", "| coin-1"]
+    assert rows[-1] == f"| and {1000 - MOST_COINS} more"
+    assert len(rows) == 3 + MOST_COINS

@@ -150,6 +150,15 @@ def test_without_a_walk_of_both_the_refusal_names_the_command(tmp_path: Path, re
     assert "cryptocast backtest bitcoin --walk-forward --model lightgbm" in str(row.reasons[0])
 
 
+def test_for_a_version_that_learned_in_parts_the_command_leaves_out_what_it_does_not_look_at(
+    tmp_path: Path, registry: Registry
+) -> None:
+    walked(tmp_path, registry, "old", OLD, loss=0.020)
+    register(registry, "3", rounds=NEW, lessons=("bitcoin",))
+    found = compare(registry, tmp_path, GateConfig(), registry.versions(coin="bitcoin")[-1], registry.versions()[0])
+    assert "CRYPTOCAST_FEATURES__ACROSS_COINS=false cryptocast backtest bitcoin --walk" in (found.why_not or "")
+
+
 def test_evidence_that_is_too_old_for_the_bars_decides_nothing(tmp_path: Path, registry: Registry) -> None:
     for run, rounds in (("old", OLD), ("new", NEW)):
         walked(tmp_path, registry, run, rounds, loss=0.01 * rounds)
