@@ -8,16 +8,19 @@ What is lost with a worker is made again: the scheduler gives its jobs to anothe
 it anew. Each job looks first whether its process is like the client's, whenever that process joined.
 """
 
+import ctypes
 import glob
 import logging
 import os
 import platform
+import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, TypeAlias
 from uuid import uuid4
@@ -37,6 +40,9 @@ ALONE_S: Final = 120.0  # without any worker, until that is given up
 LOOK_S: Final = 1.0
 ANSWER_S: Final = 60.0
 AHEAD: Final = 2  # jobs under way for each thread
+M_TRIM_THRESHOLD: Final = -1  # of glibc's malloc.h
+M_MMAP_THRESHOLD: Final = -3
+MB: Final = 1024**2
 STORED: Final = 8  # and results that wait on the workers for an earlier one
 Pending: TypeAlias = tuple[str, Any]  # the worker that has the job, and Dask's future
 
@@ -312,11 +318,22 @@ def carry_out(terms: Terms, shared: object, parcel: Parcel) -> WorkerResult:
     """On a worker: one job. Raises UpstreamError unless the worker is like the client."""
     from distributed import get_worker
 
+    _keep_freed_memory()
     here: Any = get_worker
     worker = str(here().address)
     processor = _fit_processor(terms, worker)
     work, job = parcel.content
     return WorkerResult(worker, processor, work(shared, job))
+
+
+@lru_cache(maxsize=1)
+def _keep_freed_memory() -> None:
+    """As every other process does. Dask starts its workers with a glibc that gives each freed array back to the system,
+    which has to clear new pages for the next one: half of the processor time of a training."""
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:  # musl has none
+        mallopt(M_MMAP_THRESHOLD, 32 * MB)
+        mallopt(M_TRIM_THRESHOLD, 64 * MB)
 
 
 def processor_of(terms: Terms, dask_worker: Any = None) -> str:

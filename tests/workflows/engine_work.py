@@ -54,3 +54,13 @@ def take_time(_: None, job: int) -> int:
     """A job that lasts."""
     time.sleep(2.0)
     return job
+
+
+def page_faults(_: None, job: int) -> int:
+    """Pages that the system had to clear for arrays of two megabytes that come and go."""
+    import resource  # not on Windows
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _number in range(100):
+        np.ones(2**18)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before

@@ -100,6 +100,13 @@ def test_a_result_that_is_not_fetched_in_time_is_waited_for(processes: Any, monk
         assert cluster._result(future) == 7
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only there a worker gives memory back with each array")
+def test_a_worker_keeps_the_memory_of_arrays_that_come_and_go(processes: Any) -> None:
+    with spread_on(engine(processes.scheduler_address)) as spread:
+        *_, last = spread(engine_work.page_faults, None, range(8))
+    assert last < 10_000, "each of the arrays had 512 new pages"
+
+
 @pytest.mark.slow
 def test_a_scheduler_that_was_killed_is_said_in_one_line() -> None:
     with distributed.LocalCluster(n_workers=0, dashboard_address=None) as found:

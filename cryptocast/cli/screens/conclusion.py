@@ -76,7 +76,7 @@ def _lines(conclusion: Conclusion) -> Iterable[str]:
             yield " ".join(line)
     if not answers:
         yield "How far to trust it is not known: it was not backtested."
-    yield f"Served now: {_some([f'{model} for {coin}' for coin, model in conclusion.served.items()])}."
+    yield f"Served now: {_some(_served(conclusion.served))}."
     yield f"Next: {conclusion.step}"
 
 
@@ -95,6 +95,14 @@ def _view(answers: Mapping[int, PlainAnswer], granularity: str) -> str:
 
 def _horizons(answers: Mapping[int, PlainAnswer], granularity: str) -> str:
     return over_horizons(answers, lambda horizons: horizons_ahead(horizons, granularity), sufficient=False)
+
+
+def _served(served: Mapping[str, str]) -> list[str]:
+    """Each model with its coin; the same one, or the same alias, of several coins once."""
+    coins: dict[str, list[str]] = {}
+    for coin, model in served.items():
+        coins.setdefault(model.removeprefix(f"{coin}/"), []).append(coin)
+    return [f"{served[own[0]] if len(own) == 1 else model} for {_some(own)}" for model, own in coins.items()]
 
 
 def _some(names: Sequence[str]) -> str:
