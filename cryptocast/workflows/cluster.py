@@ -9,10 +9,10 @@ it anew. Each job looks first whether its process is like the client's, whenever
 """
 
 import ctypes
-import glob
 import logging
 import os
 import platform
+import re
 import sys
 import threading
 import time
@@ -38,6 +38,7 @@ log = logging.getLogger(__name__)
 WORKERS_S: Final = 10.0  # until the first worker is there
 ALONE_S: Final = 120.0  # without any worker, until that is given up
 LOOK_S: Final = 1.0
+OLD_S: Final = 86_400.0
 ANSWER_S: Final = 60.0
 AHEAD: Final = 2  # jobs under way for each thread
 M_TRIM_THRESHOLD: Final = -1  # of glibc's malloc.h
@@ -303,10 +304,15 @@ def _tokens_of_here() -> str:
 
 
 def _forget_killed(folder: Path) -> None:
-    """Take away the tokens of clients on this machine that were killed before they could."""
-    for token in folder.glob(f"{glob.escape(_tokens_of_here())}*"):
-        if not psutil.pid_exists(int(token.name.rsplit("-", 2)[1])):
-            token.unlink(missing_ok=True)
+    """Take away what clients on this machine left that were killed. Young tokens stay: the process may be one that is
+    not to be seen from here, in a container of the same name."""
+    for token in folder.glob(".seen-*"):
+        own = re.fullmatch(rf"{re.escape(_tokens_of_here())}(\d+)-[0-9a-f]{{32}}", token.name)
+        if own is None or psutil.pid_exists(int(own[1])):
+            continue
+        with suppress(FileNotFoundError):  # another client took it
+            if time.time() - token.stat().st_mtime > OLD_S:
+                token.unlink()
 
 
 def take(parcel: Parcel) -> Any:

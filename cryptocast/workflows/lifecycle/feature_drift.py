@@ -174,5 +174,6 @@ def _edges(values: FloatArray) -> list[FloatArray]:
     above = np.minimum(below + 1, np.maximum(count - 1, 0))
     lower, upper = (np.take_along_axis(finite, at, axis=0) for at in (below, above))
     between = lower + rest * (upper - lower)
-    varies = (count > 0) & (finite[0] < np.take_along_axis(finite, np.maximum(count - 1, 0)[None], axis=0)[0])
-    return [np.unique(edges) if any_ else edges[:0] for edges, any_ in zip(between.T, varies.tolist(), strict=True)]
+    largest = np.take_along_axis(finite, np.maximum(count - 1, 0)[None], axis=0)[0]
+    varies = finite[0] < largest  # False where nothing is finite
+    return [np.unique(edges) if wide else edges[:0] for edges, wide in zip(between.T, varies.tolist(), strict=True)]
