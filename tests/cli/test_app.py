@@ -403,7 +403,7 @@ def test_a_corrupted_artefact_is_refused_by_its_hash(run: Run, own: Path) -> Non
 
 @pytest.mark.skipif(os.name != "posix", reason="SIGINT of POSIX")
 def test_ctrl_c_in_the_middle_of_a_training_leaves_no_version(tmp_path: Path) -> None:
-    (tmp_path / "config.toml").write_text(SETTINGS.format(rounds=10_000), encoding="utf-8")
+    (tmp_path / "config.toml").write_text(SETTINGS.format(rounds=3_000), encoding="utf-8")
     process = started("train", "bitcoin", "--log-level", "debug", folder=tmp_path)
     assert process.stderr is not None
     for line in process.stderr:
