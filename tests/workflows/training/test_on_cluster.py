@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -105,24 +104,30 @@ def test_a_worker_that_is_killed_costs_time_and_no_result(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("task", ["features", "training lightgbm", "scores"])
 def test_a_client_that_is_killed_leaves_nothing_and_the_next_one_has_it_all(
-    tmp_path: Path, cluster: Any, here: dict[str, Version]
+    tmp_path: Path, cluster: Any, here: dict[str, Version], task: str
 ) -> None:
     used = store_of(tmp_path)
     program = (
-        "import sys; from pathlib import Path; import tests.workflows.training.test_on_cluster as t;"
-        "from cryptocast.workflows.engines import Engine;"
-        "from cryptocast.workflows.training import in_parts;"
-        "in_parts.parts_of.__defaults__ = (t.BARS,);"
-        "used = t.context_of(Path(sys.argv[1]));"
-        "t.versions(used, Engine('dask', address=sys.argv[2]))"
+        "import os, signal, sys; from dataclasses import replace; from pathlib import Path\n"
+        "import tests.workflows.training.test_on_cluster as t\n"
+        "from cryptocast.workflows.context import NoProgress\n"
+        "from cryptocast.workflows.engines import Engine\n"
+        "from cryptocast.workflows.training import in_parts\n"
+        "class Killed(NoProgress):\n"
+        "    task = ''\n"
+        "    def begin(self, task, total): self.task = task\n"
+        "    def step(self, note):\n"
+        "        if self.task == sys.argv[3]: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "in_parts.parts_of.__defaults__ = (t.BARS,)\n"
+        "used = replace(t.context_of(Path(sys.argv[1])), progress=Killed())\n"
+        "t.versions(used, Engine('dask', address=sys.argv[2]))\n"
     )
-    words = [sys.executable, "-c", program, str(used.config.store.path), cluster.scheduler_address]
-    client = subprocess.Popen(words, cwd=Path(__file__).parents[3])
-    time.sleep(6.0)  # among its parts or fits, or not even there: wherever it is
-    client.kill()
-    client.wait()
-    assert not used.registry().versions(kind="lightgbm") or client.returncode == 0
+    words = [sys.executable, "-c", program, str(used.config.store.path), cluster.scheduler_address, task]
+    client = subprocess.run(words, cwd=Path(__file__).parents[3], timeout=300, check=False)
+    assert client.returncode == -signal.SIGKILL
+    assert used.registry().versions(kind="lightgbm") == ()
     same(versions(used, Engine("dask", address=cluster.scheduler_address)), here)
 
 
